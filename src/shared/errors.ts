@@ -1,0 +1,48 @@
+/** Every word that a program may switch on. `http/problem.ts` gives each its status and title, and nothing else does. */
+export type ErrorCode =
+  | 'invalid-request'
+  | 'invalid-option'
+  | 'invalid-filename'
+  | 'invalid-file-type'
+  | 'invalid-cursor'
+  | 'no-file'
+  | 'malformed-multipart'
+  | 'malformed-zstd'
+  | 'level-unsupported'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'bad-signature'
+  | 'link-expired'
+  | 'link-used'
+  | 'bad-origin'
+  | 'not-found'
+  | 'method-not-allowed'
+  | 'format-unavailable'
+  | 'job-running'
+  | 'upgrade-required'
+  | 'unsupported-media-type'
+  | 'file-too-large'
+  | 'range-not-satisfiable'
+  | 'precondition-failed'
+  | 'checksum-mismatch'
+  | 'upload-interrupted'
+  | 'upload-superseded'
+  | 'storage-failed'
+  | 'stored-data-corrupt'
+  | 'job-unavailable'
+  | 'links-not-configured'
+  | 'internal-error';
+
+/**
+ * What went wrong, in words for the person who can mend it. `message` reaches clients (as `detail`): it names no
+ * internals and no secrets; those belong in `cause`, which only the log sees.
+ */
+export class VaultError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}

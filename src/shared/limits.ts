@@ -1,0 +1,73 @@
+/**
+ * Every number that bounds the vault: its unit in its name, its reason beside it. Derived numbers are expressions.
+ */
+
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const GIB = 1024 * MIB;
+
+/** Content of one zstd frame of the stored form: a member costs a frame, a frame costs about 6 ms (docs/decisions). */
+export const FRAME_BYTES = 4 * MIB;
+
+/** Smallest R2 part we send; R2 wants at least 5 MiB and all parts equal but the last (R2 limits). */
+export const PART_BYTES = 8 * MIB;
+/** R2 takes 10,000 parts an object; the rest is room for a size that was announced too small. */
+export const PARTS_PER_OBJECT = 9_900;
+/** Parts on their way to R2 at once, for one upload, beside the one being filled. */
+export const PARTS_IN_FLIGHT = 1;
+/** Largest part that a part buffer may have, so that one upload stays within its share of the isolate. */
+export const MAX_PART_BYTES = 8 * MIB;
+/** Largest upload that fits into parts of {@link MAX_PART_BYTES}. */
+export const MAX_OBJECT_BYTES = MAX_PART_BYTES * PARTS_PER_OBJECT;
+
+/** Default of `MAX_FILE_SIZE`. */
+export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
+
+/**
+ * What all transfers of one isolate may hold in buffers together. The isolate has 128 MB (Workers limits); the issue
+ * allows 96 MiB; the rest of that is code, JavaScript heap and one zstd context, of which only one lives at a time,
+ * because frames are compressed by synchronous calls.
+ */
+export const ISOLATE_TRANSFER_BYTES = 64 * MIB;
+/** The part being filled and those in flight, one frame of content, one frame compressed. */
+export const UPLOAD_BYTES = (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_BYTES;
+/** One frame decoded, the one before it on its way out, and the compressed bytes ahead of them. */
+export const DECODE_BYTES = 3 * FRAME_BYTES;
+
+/** How often a request that waits for its share asks again; it must do I/O of its own meanwhile (platform). */
+export const BUDGET_POLL_MS = 50;
+/** A share whose holder gave no sign for so long belongs to a request that the runtime has killed. */
+export const BUDGET_LEASE_MS = 60_000;
+
+/** Largest window a decoder accepts: RFC 9659, section 3, and what a 128 MB isolate can hold. */
+export const ZSTD_WINDOW_BYTES = 8 * MIB;
+
+/** Largest header block of one multipart part, and largest option field; both are held in memory. */
+export const FORM_HEADER_BYTES = 16 * KIB;
+export const FORM_FIELD_BYTES = 8 * KIB;
+/** Parts of one form: options are few, the rest is somebody's mistake. */
+export const FORM_PARTS = 100;
+
+/** After a refusal the rest of the body is read and dropped, so that the answer reaches the client: how much, how long. */
+export const DRAIN_BYTES = 256 * MIB;
+export const DRAIN_MS = 10_000;
+
+/** RFC 8187 names are percent-encoded; file systems take 255 bytes. */
+export const FILENAME_BYTES = 255;
+
+/** At most four progress messages a second, a job. */
+export const PROGRESS_INTERVAL_MS = 250;
+/** An upload tells its job that it lives, also when no byte arrives. */
+export const HEARTBEAT_MS = 10_000;
+/** A job that heard nothing for so long, twice in a row, takes its upload for dead and cleans up. */
+export const JOB_LEASE_MS = 30_000;
+/** How long final states are kept. */
+export const JOB_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
+
+export const LINK_TTL_SECONDS = 3_600;
+export const LINK_MAX_TTL_SECONDS = 7 * 24 * 60 * 60;
+
+export const PAGE_ROWS = 100;
+export const MAX_PAGE_ROWS = 1_000;
+/** Rows that an export reads at once; a row is under 2 KiB. */
+export const EXPORT_PAGE_ROWS = 500;

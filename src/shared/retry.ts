@@ -1,0 +1,32 @@
+/** How often, and how long between. Waits double, with up to half of each drawn at random so that crowds spread. */
+export interface RetryPolicy {
+  readonly tries: number;
+  readonly firstWaitMs: number;
+}
+
+export const STORAGE_RETRY: RetryPolicy = { tries: 3, firstWaitMs: 100 };
+
+/**
+ * Runs `work` until it succeeds, `worthTrying(error)` says no, or the tries are used up; then throws the last error.
+ * Only for work that can be done again with the same outcome.
+ */
+export async function retry<T>(
+  work: () => Promise<T>,
+  worthTrying: (error: unknown) => boolean,
+  policy: RetryPolicy = STORAGE_RETRY,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt >= policy.tries || !worthTrying(error)) throw error;
+      await scheduler.wait(retryWaitMs(attempt, policy));
+    }
+  }
+}
+
+/** The wait after the `attempt`-th failure (1 is the first), in milliseconds. */
+export function retryWaitMs(attempt: number, policy: RetryPolicy): number {
+  const full = policy.firstWaitMs * 2 ** (attempt - 1);
+  return full / 2 + (Math.random() * full) / 2;
+}

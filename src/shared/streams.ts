@@ -1,0 +1,141 @@
+/**
+ * How bytes move through the vault.
+ *
+ * The cost of a stream in this runtime is a chunk, not a byte (a JavaScript TransformStream passes about 50 MiB/s in
+ * 4 KiB chunks; reads of megabytes pass gigabytes). So bytes move as *pieces*: few, large, pulled one at a time.
+ *
+ * The contract of every {@link Pieces}:
+ * - The consumer pulls; nothing is produced ahead of it. Memory is a piece a stage.
+ * - A piece is valid until the next pull: its buffer may be used again then. Who keeps bytes, copies them.
+ * - Leaving the loop (`break`, `return`, a throw) calls `return()` down the chain, and the source is cancelled.
+ */
+export type Pieces = AsyncIterable<Uint8Array>;
+
+/** A step of the way: takes pieces, gives pieces. It consumes its source to the end or leaves it by return(). */
+export type Stage = (source: Pieces) => AsyncGenerator<Uint8Array, void, undefined>;
+
+/** What a client or a store hands over: a stream of bytes. */
+export type ByteStream = ReadableStream<Uint8Array>;
+
+/**
+ * Pieces of `stream`, each of `pieceBytes` exactly but the last (which is not empty). One buffer of `pieceBytes` is
+ * used again for all of them. The stream is cancelled when the consumer leaves early. An error of the source is thrown
+ * as it is, at the point where it happened: the bytes before it that did not fill a piece are given first.
+ */
+export async function* readPieces(stream: ByteStream, pieceBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = byobReader(stream);
+  if (!reader) return yield* rechunk(pieceBytes)(readChunks(stream));
+  let buffer = new ArrayBuffer(pieceBytes);
+  let finished = false;
+  try {
+    while (true) {
+      const { done, value } = await reader.readAtLeast(pieceBytes, new Uint8Array(buffer));
+      if (value && value.byteLength > 0) {
+        yield value;
+        buffer = value.buffer as ArrayBuffer;
+      } else if (value) {
+        buffer = value.buffer as ArrayBuffer;
+      }
+      if (done) {
+        finished = true;
+        return;
+      }
+    }
+  } catch (error) {
+    finished = true;
+    throw error;
+  } finally {
+    if (!finished) await reader.cancel('the consumer left').catch(() => undefined);
+  }
+}
+
+/** A reader for large reads, or null where the stream is not one of bytes (a stream that JavaScript made). */
+function byobReader(stream: ByteStream): ReadableStreamBYOBReader | null {
+  try {
+    return stream.getReader({ mode: 'byob' });
+  } catch (error) {
+    if (stream.locked) throw error;
+    return null;
+  }
+}
+
+/** Chunks of a stream as they come, whatever made it. */
+async function* readChunks(stream: ByteStream): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = stream.getReader();
+  let finished = false;
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (done) {
+        finished = true;
+        return;
+      }
+      yield value;
+    }
+  } catch (error) {
+    finished = true;
+    throw error;
+  } finally {
+    if (!finished) await reader.cancel('the consumer left').catch(() => undefined);
+  }
+}
+
+/** Gives pieces of `pieceBytes` exactly, but the last, whatever it gets. One buffer, used again. */
+export function rechunk(pieceBytes: number): Stage {
+  return async function* rechunked(source) {
+    const buffer = new Uint8Array(pieceBytes);
+    let filled = 0;
+    for await (const piece of source) {
+      for (let at = 0; at < piece.length; ) {
+        const taken = Math.min(pieceBytes - filled, piece.length - at);
+        buffer.set(piece.subarray(at, at + taken), filled);
+        at += taken;
+        filled += taken;
+        if (filled === pieceBytes) {
+          yield buffer;
+          filled = 0;
+        }
+      }
+    }
+    if (filled > 0) yield buffer.subarray(0, filled);
+  };
+}
+
+/** A pair like a TransformStream's: write into one, read from the other. */
+export interface StreamPair {
+  readonly writable: WritableStream<Uint8Array>;
+  readonly readable: ReadableStream<Uint8Array>;
+}
+
+/**
+ * A stage as a pair for `pipeThrough`: two native identity streams with one pump between them. Back-pressure passes
+ * through (nothing is read before the reader of `readable` took what was written). An error of the stage or the source
+ * aborts `readable` and cancels the source; cancelling `readable` cancels the source.
+ *
+ * @param pieceBytes how much the stage gets at once
+ * @param length the exact number of bytes the stage will give, if known: `readable` then carries a Content-Length
+ */
+export function stagePair(stage: Stage, { pieceBytes, length }: { pieceBytes: number; length?: number }): StreamPair {
+  const input = new IdentityTransformStream();
+  const output = length === undefined ? new IdentityTransformStream() : new FixedLengthStream(length);
+  // The pump's failure is told by the aborted output; there is nobody else to tell.
+  pumpPieces(stage(readPieces(input.readable, pieceBytes)), output.writable).catch(() => undefined);
+  return { writable: input.writable, readable: output.readable };
+}
+
+/**
+ * Writes all pieces and closes. On a failure of the source `writable` is aborted with it; on a failure of the writable
+ * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller.
+ */
+export async function pumpPieces(pieces: Pieces, writable: WritableStream<Uint8Array>): Promise<void> {
+  const writer = writable.getWriter();
+  try {
+    for await (const piece of pieces) {
+      if (piece.length > 0) await writer.write(piece);
+    }
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error).catch(() => undefined);
+    throw error;
+  }
+}

@@ -1,0 +1,43 @@
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
+import { defineConfig } from 'vitest/config';
+
+const migrations = await readD1Migrations('./src/catalogue/migrations');
+
+/** Credentials of the tests; random enough for nobody, fixed so that a failure can be repeated. */
+const secrets = {
+  ADMIN_TOKEN: 'test-admin-token',
+  LINK_SIGNING_KEYS: 'k2:bmV3ZXN0LWtleS1uZXdlc3Qta2V5LW5ld2VzdC1rZXk,k1:b2xkZXIta2V5LW9sZGVyLWtleS1vbGRlci1rZXktMTE',
+};
+
+function inRuntime(name: string, include: string[], bindings: Record<string, unknown>) {
+  return {
+    plugins: [
+      cloudflareTest({
+        wrangler: { configPath: './wrangler.toml' },
+        miniflare: { bindings: { ...secrets, ...bindings, MIGRATIONS: migrations } },
+      }),
+    ],
+    test: { name, include, testTimeout: 60_000, setupFiles: ['./test/support/migrate.ts'] },
+  };
+}
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
+      inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
+      inRuntime('routes-wasm', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'wasm' }),
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts', 'test/layers.test.ts'],
+          environment: 'node',
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
