@@ -1,0 +1,161 @@
+import { base64url, bytesFromBase64url, utf8 } from '../shared/bytes.ts';
+import { VaultError } from '../shared/errors.ts';
+
+/** How the bytes of a backup are stored. */
+export type Compression =
+  | { readonly codec: 'zstd'; readonly level: number; readonly engine: string; readonly frames: number }
+  | { readonly codec: 'none' };
+
+/** What the catalogue knows of a backup: sizes in bytes, checksums in lower-case hex, the time in ISO 8601 (UTC). */
+export interface Backup {
+  readonly backup_id: string;
+  readonly job_id: string;
+  readonly filename: string;
+  readonly content_type: string;
+  readonly file_size: number;
+  readonly checksum: string;
+  readonly stored_size: number;
+  readonly stored_checksum: string;
+  readonly compression: Compression;
+  readonly created_at: string;
+}
+
+/** A row of `backups`: the record with its compression spread over columns that are null where they do not apply. */
+export interface BackupRow extends Omit<Backup, 'compression'> {
+  readonly codec: string;
+  readonly level: number | null;
+  readonly engine: string | null;
+  readonly frames: number | null;
+}
+
+/** The columns, in the order in which {@link rowOf} and the statements name them. */
+export const BACKUP_COLUMNS =
+  'backup_id, job_id, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
+  'codec, level, engine, frames, created_at';
+
+export function backupOf(row: BackupRow): Backup {
+  const { codec, level, engine, frames, created_at, ...rest } = row;
+  return { ...rest, compression: compressionOf(codec, level, engine, frames), created_at };
+}
+
+export function rowOf(backup: Backup): BackupRow {
+  const { compression, ...rest } = backup;
+  if (compression.codec === 'none') return { ...rest, codec: 'none', level: null, engine: null, frames: null };
+  return { ...rest, ...compression };
+}
+
+function compressionOf(codec: string, level: number | null, engine: string | null, frames: number | null): Compression {
+  if (codec === 'zstd' && level !== null && engine !== null && frames !== null) return { codec, level, engine, frames };
+  if (codec === 'none') return { codec };
+  throw new TypeError(`a row of the catalogue has the unknown codec ${codec}`);
+}
+
+/** The cursor was not made by a page of ours. */
+export class InvalidCursor extends VaultError {
+  constructor() {
+    super('invalid-cursor', 'The cursor is not one that a page of this list gave: leave it out to begin anew.');
+  }
+}
+
+/** Rows that go into one statement: a bound value may have 2 MB (D1 limits), a row has under 2 KiB. */
+const ROWS_PER_STATEMENT = 500;
+
+const INSERT = `
+  INSERT INTO backups (${BACKUP_COLUMNS})
+  SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'filename', value ->> 'content_type',
+         value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
+         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames', value ->> 'created_at'
+  FROM json_each(?1)`;
+
+/**
+ * Without the WHERE the parser would take ON for a join (sqlite.org/lang_upsert.html, "Parsing Ambiguity").
+ */
+const KEEP = `${INSERT} WHERE true ON CONFLICT (backup_id) DO NOTHING`;
+
+const REPLACE = `${INSERT} WHERE true ON CONFLICT (backup_id) DO UPDATE SET
+  job_id = excluded.job_id, filename = excluded.filename, content_type = excluded.content_type,
+  file_size = excluded.file_size, checksum = excluded.checksum,
+  stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
+  codec = excluded.codec, level = excluded.level, engine = excluded.engine, frames = excluded.frames,
+  created_at = excluded.created_at`;
+
+/**
+ * Lists a backup. May be called again with the same record after a lost answer: a row that is there already is this
+ * one, because its id is drawn once.
+ */
+export async function insertBackup(db: D1Database, backup: Backup): Promise<void> {
+  await db
+    .prepare(KEEP)
+    .bind(json([backup]))
+    .run();
+}
+
+/** Lists backups, replacing rows of the same ids: for rebuilding from receipts. One statement for 500. */
+export async function upsertBackups(db: D1Database, backups: readonly Backup[]): Promise<void> {
+  for (let at = 0; at < backups.length; at += ROWS_PER_STATEMENT) {
+    await db
+      .prepare(REPLACE)
+      .bind(json(backups.slice(at, at + ROWS_PER_STATEMENT)))
+      .run();
+  }
+}
+
+function json(backups: readonly Backup[]): string {
+  return JSON.stringify(backups.map(rowOf));
+}
+
+export async function getBackup(db: D1Database, backupId: string): Promise<Backup | null> {
+  const row = await db
+    .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id = ?1`)
+    .bind(backupId)
+    .first<BackupRow>();
+  return row && backupOf(row);
+}
+
+export interface BackupQuery {
+  /** What the filename begins with, letter by letter; no wildcards. Empty or absent: all. */
+  readonly prefix?: string | undefined;
+  /** From the page before; null or absent: the first page. */
+  readonly cursor?: string | null | undefined;
+  /** Rows of the page, at least 1. */
+  readonly limit: number;
+}
+
+export interface BackupPage {
+  readonly backups: Backup[];
+  /** Where the next page begins, or null where this is the last one. */
+  readonly cursor: string | null;
+}
+
+/** A page of backups, newest first. Throws {@link InvalidCursor}. */
+export async function listBackups(db: D1Database, { prefix, cursor, limit }: BackupQuery): Promise<BackupPage> {
+  // substr() and not LIKE: '%' and '_' are letters of filenames, and LIKE takes no notice of case.
+  const { results } = await db
+    .prepare(
+      `SELECT ${BACKUP_COLUMNS} FROM backups
+       WHERE (?1 IS NULL OR backup_id < ?1) AND substr(filename, 1, length(?2)) = ?2
+       ORDER BY backup_id DESC LIMIT ?3`,
+    )
+    .bind(cursor ? backupIdOf(cursor) : null, prefix ?? '', limit + 1)
+    .all<BackupRow>();
+  const backups = results.slice(0, limit).map(backupOf);
+  const last = backups.at(-1);
+  return { backups, cursor: last && results.length > limit ? base64url(utf8(last.backup_id)) : null };
+}
+
+/** The id in a cursor. Any ULID will do: a backup that was deleted since is still a place in the order. */
+function backupIdOf(cursor: string): string {
+  try {
+    const id = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesFromBase64url(cursor));
+    if (/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(id)) return id;
+  } catch {
+    // Not base64url, or not text: the same answer as for any other cursor that is not ours.
+  }
+  throw new InvalidCursor();
+}
+
+/** Whether there was such a backup. */
+export async function deleteBackup(db: D1Database, backupId: string): Promise<boolean> {
+  const { meta } = await db.prepare('DELETE FROM backups WHERE backup_id = ?1').bind(backupId).run();
+  return meta.changes > 0;
+}

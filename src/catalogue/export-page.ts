@@ -1,0 +1,43 @@
+import { BACKUP_COLUMNS, type Backup, type BackupRow, backupOf } from './backups.ts';
+import { JOB_COLUMNS, type JobRecord } from './jobs.ts';
+
+/** The tables that may leave the vault. Tokens and links may not. */
+export type ExportTable = 'backups' | 'jobs';
+
+export interface ExportPage {
+  readonly rows: (Backup | JobRecord)[];
+  /** The key of the last row, to ask for the next page with; null where this is the last page. */
+  readonly after: string | null;
+}
+
+/**
+ * The rows of a table whose keys come after `after` (null: from the first), at most `limit`, in the order of their
+ * keys. By key and not by OFFSET: the cost of a page does not grow, and a row deleted meanwhile moves no other.
+ */
+export async function exportPage(
+  db: D1Database,
+  table: ExportTable,
+  after: string | null,
+  limit: number,
+): Promise<ExportPage> {
+  const rows = table === 'backups' ? await backupsAfter(db, after, limit) : await jobsAfter(db, after, limit);
+  const last = rows.at(-1);
+  if (!last || rows.length < limit) return { rows, after: null };
+  return { rows, after: table === 'backups' ? last.backup_id : last.job_id };
+}
+
+async function backupsAfter(db: D1Database, after: string | null, limit: number): Promise<Backup[]> {
+  const { results } = await db
+    .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id > ?1 ORDER BY backup_id LIMIT ?2`)
+    .bind(after ?? '', limit)
+    .all<BackupRow>();
+  return results.map(backupOf);
+}
+
+async function jobsAfter(db: D1Database, after: string | null, limit: number): Promise<JobRecord[]> {
+  const { results } = await db
+    .prepare(`SELECT ${JOB_COLUMNS} FROM jobs WHERE job_id > ?1 ORDER BY job_id LIMIT ?2`)
+    .bind(after ?? '', limit)
+    .all<JobRecord>();
+  return results;
+}
