@@ -61,6 +61,12 @@ export const PROGRESS_INTERVAL_MS = 250;
 export const HEARTBEAT_MS = 10_000;
 /** A job that heard nothing for so long, twice in a row, takes its upload for dead and cleans up. */
 export const JOB_LEASE_MS = 30_000;
+/** Leases without a sign of life after which that is so. */
+export const JOB_MISSED_LEASES = 2;
+/** One call to a job's room: past this it counts as lost, so that no upload waits for its own progress. */
+export const JOB_CALL_MS = 5_000;
+/** Characters of a progress message or detail; calls travel in a header, as ASCII of up to 7 bytes a character. */
+export const JOB_TEXT_CHARS = 500;
 /** How long final states are kept. */
 export const JOB_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 

@@ -19,12 +19,17 @@ export type ByteStream = ReadableStream<Uint8Array>;
 
 /**
  * Pieces of `stream`, each of `pieceBytes` exactly but the last (which is not empty). One buffer of `pieceBytes` is
- * used again for all of them. The stream is cancelled when the consumer leaves early. An error of the source is thrown
+ * used again for all of them. When the consumer leaves early the stream is cancelled, or with `whenLeft: 'release'` only
+ * unlocked, so that somebody else can read the rest. An error of the source is thrown
  * as it is, at the point where it happened: the bytes before it that did not fill a piece are given first.
  */
-export async function* readPieces(stream: ByteStream, pieceBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* readPieces(
+  stream: ByteStream,
+  pieceBytes: number,
+  { whenLeft = 'cancel' }: { whenLeft?: 'cancel' | 'release' } = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = byobReader(stream);
-  if (!reader) return yield* rechunk(pieceBytes)(readChunks(stream));
+  if (!reader) return yield* rechunk(pieceBytes)(readChunks(stream, whenLeft));
   let buffer = new ArrayBuffer(pieceBytes);
   let finished = false;
   try {
@@ -45,7 +50,8 @@ export async function* readPieces(stream: ByteStream, pieceBytes: number): Async
     finished = true;
     throw error;
   } finally {
-    if (!finished) await reader.cancel('the consumer left').catch(() => undefined);
+    if (!finished && whenLeft === 'cancel') await reader.cancel('the consumer left').catch(() => undefined);
+    reader.releaseLock();
   }
 }
 
@@ -60,7 +66,10 @@ function byobReader(stream: ByteStream): ReadableStreamBYOBReader | null {
 }
 
 /** Chunks of a stream as they come, whatever made it. */
-async function* readChunks(stream: ByteStream): AsyncGenerator<Uint8Array, void, undefined> {
+async function* readChunks(
+  stream: ByteStream,
+  whenLeft: 'cancel' | 'release',
+): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = stream.getReader();
   let finished = false;
   try {
@@ -76,7 +85,8 @@ async function* readChunks(stream: ByteStream): AsyncGenerator<Uint8Array, void,
     finished = true;
     throw error;
   } finally {
-    if (!finished) await reader.cancel('the consumer left').catch(() => undefined);
+    if (!finished && whenLeft === 'cancel') await reader.cancel('the consumer left').catch(() => undefined);
+    reader.releaseLock();
   }
 }
 

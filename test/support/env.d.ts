@@ -1,7 +1,14 @@
-import type { Env } from '../../src/services.ts';
+import type { D1Migration } from 'cloudflare:test';
 
-declare module 'cloudflare:test' {
-  interface ProvidedEnv extends Env {
-    MIGRATIONS: D1Migration[];
+declare global {
+  namespace Cloudflare {
+    interface Env {
+      readonly VAULT: R2Bucket;
+      readonly CATALOGUE: D1Database;
+      readonly JOBS: DurableObjectNamespace;
+      readonly ADMIN_TOKEN: string;
+      readonly LINK_SIGNING_KEYS: string;
+      readonly MIGRATIONS: D1Migration[];
+    }
   }
 }

@@ -1,0 +1,93 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { cors } from 'hono/cors';
+import { ulid } from 'ulidx';
+import { services } from '../services.ts';
+import { VaultError } from '../shared/errors.ts';
+import type { App, AppContext, AppEnv } from './app-env.ts';
+import { drain } from './drain.ts';
+import { logRequest } from './log.ts';
+import { problemOf, problemResponse } from './problem.ts';
+import { backupRoutes } from './routes/backups.ts';
+import { downloadRoutes } from './routes/download.ts';
+import { exportRoutes } from './routes/export.ts';
+import { jobRoutes } from './routes/jobs.ts';
+import { linkRoutes } from './routes/links.ts';
+import { serviceRoutes } from './routes/service.ts';
+import { tokenRoutes } from './routes/tokens.ts';
+import { uploadRoutes } from './routes/upload.ts';
+import { refusal } from './validation.ts';
+
+const EXPOSED = ['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'];
+
+/** The whole HTTP interface. Order matters in one place only: `/backup/upload…` stands before `/backup/{backup_id}`. */
+export function createApp(): App {
+  const app: App = new OpenAPIHono<AppEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw refusal(result.error, result.target === 'json' ? 'invalid-request' : 'invalid-option');
+    },
+  });
+  app.use(async (c, next) => {
+    const began = Date.now();
+    c.set('requestId', ulid());
+    await next();
+    finish(c);
+    logRequest(c, Date.now() - began);
+  });
+  app.onError(refuse);
+  app.use(async (c, next) => {
+    c.set('services', services(c.env));
+    await next();
+  });
+  app.use(
+    cors({
+      origin: (origin, c: AppContext) => (c.get('services').config.allowedOrigins.includes(origin) ? origin : null),
+      allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
+      allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match'],
+      exposeHeaders: EXPOSED,
+      maxAge: 600,
+    }),
+  );
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
+  for (const routes of [uploadRoutes, linkRoutes, downloadRoutes, backupRoutes, jobRoutes, exportRoutes, tokenRoutes]) {
+    routes(app);
+  }
+  serviceRoutes(app);
+  app.notFound((c) => {
+    const allowed = methodsOf(app, c.req.path);
+    if (allowed.length === 0) throw new VaultError('not-found', 'There is nothing at this address. See /docs.');
+    if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow: allowed.join(', ') });
+    c.header('allow', allowed.join(', '));
+    throw new VaultError('method-not-allowed', `This address takes ${allowed.join(', ')}.`);
+  });
+  return app;
+}
+
+/** Every failure ends here: the client is heard out, and told. */
+async function refuse(error: Error, c: AppContext): Promise<Response> {
+  c.set('failure', error);
+  const response = problemResponse(problemOf(error, c.get('requestId')));
+  if (c.req.raw.body) {
+    await drain(c.req.raw.body);
+    response.headers.set('connection', 'close');
+  }
+  return response;
+}
+
+function finish(c: AppContext): void {
+  if (c.res.status === 101) return;
+  // A response that came from a binding has immutable headers.
+  c.res = new Response(c.res.body, c.res);
+  c.res.headers.set('x-request-id', c.get('requestId'));
+  c.res.headers.set('x-content-type-options', 'nosniff');
+}
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
+
+/** The methods that an address takes; empty where it is none of ours. */
+function methodsOf(app: App, path: string): string[] {
+  const taken = METHODS.filter((method) => {
+    const [handlers] = app.router.match(method === 'HEAD' ? 'GET' : method, path);
+    return handlers.some(([[, route]]) => route.method !== 'ALL');
+  });
+  return taken.length > 0 ? [...taken, 'OPTIONS'] : [];
+}

@@ -1,0 +1,97 @@
+import { createMiddleware } from 'hono/factory';
+import { findToken } from '../catalogue/tokens.ts';
+import { isSigned, verifyLink } from '../links/signed-link.ts';
+import { base64url, bytesFromBase64url, hex, sameSecret, sha256, utf8 } from '../shared/bytes.ts';
+import { VaultError } from '../shared/errors.ts';
+import type { AppContext, AppEnv, Scope } from './app-env.ts';
+
+export class Unauthorized extends VaultError {
+  constructor(detail = 'Send a token: "Authorization: Bearer TOKEN".') {
+    super('unauthorized', detail);
+  }
+}
+
+export class Forbidden extends VaultError {
+  constructor(scope: Scope) {
+    super('forbidden', `This needs a token with the scope "${scope}".`);
+  }
+}
+
+class BadSignature extends VaultError {
+  constructor() {
+    super('bad-signature', 'The signature does not belong to this link. Use the link exactly as it was given.');
+  }
+}
+
+class LinkExpired extends VaultError {
+  constructor() {
+    super('link-expired', 'The link has run out. Ask for a new one.');
+  }
+}
+
+/** Lets a request pass whose token has the scope. */
+export function needs(scope: Scope) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    await checkToken(c, scope);
+    await next();
+  });
+}
+
+/** Lets a request pass whose token has the scope, or whose URL is signed. */
+export function needsOrLink(scope: Scope) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    if (isSigned(new URL(c.req.url))) await checkLink(c);
+    else await checkToken(c, scope);
+    await next();
+  });
+}
+
+async function checkLink(c: AppContext): Promise<void> {
+  const { signingKeys } = c.get('services');
+  const verdict = await verifyLink(signingKeys, { method: c.req.raw.method, url: new URL(c.req.url), now: Date.now() });
+  switch (verdict.kind) {
+    case 'valid':
+      return;
+    case 'bad-signature':
+      throw new BadSignature();
+    case 'expired':
+      throw new LinkExpired();
+  }
+}
+
+async function checkToken(c: AppContext, scope: Scope): Promise<void> {
+  const [, token] = /^Bearer +([\x21-\x7e]+) *$/i.exec(c.req.header('authorization') ?? '') ?? [];
+  if (!token) throw new Unauthorized();
+  const scopes = await scopesOf(c, token);
+  if (!scopes) throw new Unauthorized('The token is unknown, expired or revoked.');
+  if (!scopes.includes(scope) && !scopes.includes('admin')) throw new Forbidden(scope);
+}
+
+/** What a token may do; null for one that is not (or no more) valid. */
+async function scopesOf(c: AppContext, token: string): Promise<readonly string[] | null> {
+  const { config, catalogue } = c.get('services');
+  if (config.adminToken !== null && (await sameSecret(token, config.adminToken))) return ['admin'];
+  const parsed = parseToken(token);
+  if (!parsed) return null;
+  const record = await findToken(catalogue, parsed.tokenId);
+  if (!record || !(await sameSecret(await tokenHash(token), record.hash))) return null;
+  if (record.expires_at !== null && Date.parse(record.expires_at) <= Date.now()) return null;
+  return record.scopes;
+}
+
+const TOKEN = /^cst_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})$/;
+
+/** A token names its row, so that it is found without comparing secrets; the rest is 256 random bits. */
+export function makeToken(tokenId: string): string {
+  return `cst_${tokenId}_${base64url(crypto.getRandomValues(new Uint8Array(32)))}`;
+}
+
+function parseToken(token: string): { tokenId: string } | null {
+  const [, tokenId, secret] = TOKEN.exec(token) ?? [];
+  return tokenId && secret && bytesFromBase64url(secret).length === 32 ? { tokenId } : null;
+}
+
+/** What is stored of a token. A plain hash does: the secret is random, there is nothing to guess. */
+export async function tokenHash(token: string): Promise<string> {
+  return hex(await sha256(utf8(token)));
+}

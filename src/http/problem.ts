@@ -1,0 +1,64 @@
+import { type ErrorCode, VaultError } from '../shared/errors.ts';
+
+/** The one place where what happened becomes an HTTP status (RFC 9457). */
+const PROBLEMS = {
+  'invalid-request': [400, 'The request cannot be read'],
+  'invalid-option': [400, 'An option has no usable value'],
+  'invalid-filename': [400, 'The filename cannot be used'],
+  'invalid-file-type': [400, 'Files of this type are not accepted'],
+  'invalid-cursor': [400, 'The cursor is not one of ours'],
+  'no-file': [400, 'The form has no file'],
+  'malformed-multipart': [400, 'The form is broken'],
+  'malformed-zstd': [400, 'The zstd data is broken'],
+  'level-unsupported': [400, 'The compression level is too high'],
+  unauthorized: [401, 'A credential is needed'],
+  forbidden: [403, 'The credential lacks the scope'],
+  'bad-signature': [403, 'The link has been altered'],
+  'link-expired': [403, 'The link has expired'],
+  'bad-origin': [403, 'The page may not connect'],
+  'not-found': [404, 'Not found'],
+  'method-not-allowed': [405, 'The method does not apply here'],
+  'format-unavailable': [406, 'The backup is not available in this format'],
+  'link-used': [409, 'The link has been used'],
+  'job-running': [409, 'The job is running'],
+  'precondition-failed': [412, 'A precondition failed'],
+  'file-too-large': [413, 'The file is too large'],
+  'unsupported-media-type': [415, 'The body has the wrong type'],
+  'range-not-satisfiable': [416, 'The range lies outside of the file'],
+  'checksum-mismatch': [422, 'The checksum does not match'],
+  'upgrade-required': [426, 'A WebSocket is needed'],
+  'upload-interrupted': [499, 'The upload was interrupted'],
+  'upload-superseded': [409, 'The job was taken over'],
+  'internal-error': [500, 'Something went wrong here'],
+  'stored-data-corrupt': [500, 'The stored data is damaged'],
+  'storage-failed': [502, 'The storage failed'],
+  'job-unavailable': [503, 'The job cannot be reached'],
+  'links-not-configured': [503, 'Links are not configured'],
+} as const satisfies Record<ErrorCode, readonly [number, string]>;
+
+export type ProblemStatus = (typeof PROBLEMS)[ErrorCode][0];
+
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: ErrorCode;
+  readonly request_id: string;
+}
+
+/** What a client may know of an error. Anything that is not a {@link VaultError} is ours to look up by its id. */
+export function problemOf(error: unknown, requestId: string): Problem {
+  const code: ErrorCode = error instanceof VaultError ? error.code : 'internal-error';
+  const detail =
+    error instanceof VaultError ? error.message : `Try again; if it happens again, report request ${requestId}.`;
+  const [status, title] = PROBLEMS[code];
+  return { type: `/docs#${code}`, title, status, detail, code, request_id: requestId };
+}
+
+export function problemResponse(problem: Problem): Response {
+  const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' });
+  if (problem.status === 401) headers.set('www-authenticate', 'Bearer');
+  if (problem.status === 426) headers.set('upgrade', 'websocket');
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+}

@@ -1,0 +1,88 @@
+import { createRoute } from '@hono/zod-openapi';
+import { type Backup, deleteBackup, getBackup, listBackups } from '../../catalogue/backups.ts';
+import { reindex } from '../../ingest/reindex.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { PAGE_ROWS } from '../../shared/limits.ts';
+import { dataKey, receiptKey } from '../../store/object-keys.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needs } from '../auth.ts';
+import { json, problems } from '../openapi.ts';
+import { BackupPageSchema, BackupParam, BackupSchema, PageQuery, ReindexSchema } from '../schemas.ts';
+import { backupView } from '../views.ts';
+
+class BackupNotFound extends VaultError {
+  constructor() {
+    super('not-found', 'There is no such backup. List those there are: GET /backup.');
+  }
+}
+
+export async function knownBackup(c: AppContext, backupId: string): Promise<Backup> {
+  const backup = await getBackup(c.get('services').catalogue, backupId);
+  if (!backup) throw new BackupNotFound();
+  return backup;
+}
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/backup',
+  summary: 'The backups, newest first',
+  tags: ['Catalogue'],
+  middleware: needs('read'),
+  request: { query: PageQuery },
+  responses: { 200: json(BackupPageSchema, 'A page'), ...problems(400, 401, 403) },
+});
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/backup/{backup_id}',
+  summary: 'The receipt of one backup',
+  tags: ['Catalogue'],
+  middleware: needs('read'),
+  request: { params: BackupParam },
+  responses: { 200: json(BackupSchema, 'The backup'), ...problems(401, 403, 404) },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path: '/backup/{backup_id}',
+  summary: 'Removes a backup for good',
+  tags: ['Catalogue'],
+  middleware: needs('admin'),
+  request: { params: BackupParam },
+  responses: { 204: { description: 'Removed' }, ...problems(401, 403, 404, 502) },
+});
+
+const reindexRoute = createRoute({
+  method: 'post',
+  path: '/reindex',
+  summary: 'Rebuilds the catalogue from the receipts in the bucket',
+  tags: ['Catalogue'],
+  middleware: needs('admin'),
+  responses: { 200: json(ReindexSchema, 'What was found'), ...problems(401, 403, 502) },
+});
+
+export function backupRoutes(app: App): void {
+  app.openapi(listRoute, async (c) => {
+    const { prefix, cursor, limit } = c.req.valid('query');
+    const page = await listBackups(c.get('services').catalogue, { prefix, cursor, limit: limit ?? PAGE_ROWS });
+    return c.json({ backups: page.backups.map(backupView), cursor: page.cursor }, 200);
+  });
+
+  app.openapi(getRoute, async (c) => c.json(backupView(await knownBackup(c, c.req.valid('param').backup_id)), 200));
+
+  app.openapi(deleteRoute, async (c) => {
+    const { store, catalogue } = c.get('services');
+    const backup = await knownBackup(c, c.req.valid('param').backup_id);
+    // The receipt goes first, so that a reindex cannot bring back half a backup; the row goes last, so that a
+    // deletion that failed midway can be asked for again.
+    await store.remove([receiptKey(backup.backup_id)]);
+    await store.remove([dataKey(backup.backup_id)]);
+    await deleteBackup(catalogue, backup.backup_id);
+    return c.body(null, 204);
+  });
+
+  app.openapi(reindexRoute, async (c) => {
+    const { store, catalogue } = c.get('services');
+    return c.json(await reindex(store, catalogue), 200);
+  });
+}

@@ -1,0 +1,100 @@
+import { createRoute } from '@hono/zod-openapi';
+import { ulid } from 'ulidx';
+import { representationOf } from '../../delivery/representation.ts';
+import { checkFilename, checkSuffix } from '../../ingest/filename.ts';
+import { signLink } from '../../links/signed-link.ts';
+import { VaultError } from '../../shared/errors.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needs } from '../auth.ts';
+import { json, problems } from '../openapi.ts';
+import {
+  BackupParam,
+  JobParam,
+  LinkRequest,
+  LinkSchema,
+  UploadLinkRequest,
+  UploadLinkSchema,
+  WatchLinkRequest,
+} from '../schemas.ts';
+import { knownBackup } from './backups.ts';
+
+class LinksNotConfigured extends VaultError {
+  constructor() {
+    super('links-not-configured', 'This vault has no LINK_SIGNING_KEYS, so it cannot make links. Ask its operator.');
+  }
+}
+
+const downloadLink = createRoute({
+  method: 'post',
+  path: '/backup/{backup_id}/links',
+  summary: 'A signed link to a download',
+  tags: ['Links'],
+  middleware: needs('read'),
+  request: { params: BackupParam, body: { content: { 'application/json': { schema: LinkRequest } } } },
+  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 404, 406, 503) },
+});
+
+const uploadLink = createRoute({
+  method: 'post',
+  path: '/backup/upload-links',
+  summary: 'A signed link for one upload (PUT)',
+  tags: ['Links'],
+  middleware: needs('write'),
+  request: { body: { required: true, content: { 'application/json': { schema: UploadLinkRequest } } } },
+  responses: { 200: json(UploadLinkSchema, 'The links'), ...problems(400, 401, 403, 503) },
+});
+
+const watchLink = createRoute({
+  method: 'post',
+  path: '/jobs/{job_id}/links',
+  summary: 'A signed link to watch a job (WebSocket)',
+  tags: ['Links'],
+  middleware: needs('read'),
+  request: { params: JobParam, body: { content: { 'application/json': { schema: WatchLinkRequest } } } },
+  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 503) },
+});
+
+export function linkRoutes(app: App): void {
+  app.openapi(uploadLink, async (c) => {
+    const order = c.req.valid('json');
+    const filename = checkFilename(order.filename);
+    checkSuffix(filename, c.get('services').config.allowedSuffixes);
+    const job_id = order.job_id ?? ulid();
+    const params = new URLSearchParams({ job_id, link_id: ulid() });
+    if (order.max_bytes !== undefined) params.set('max_bytes', String(order.max_bytes));
+    const link = await signedUrl(c, 'PUT', `/backup/upload/${encodeURIComponent(filename)}`, params, order.expires_in);
+    const watch = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), order.expires_in);
+    return c.json({ url: link.url, watch_url: asWebSocket(watch.url), job_id, expires_at: link.expires_at }, 200);
+  });
+
+  app.openapi(downloadLink, async (c) => {
+    const { format, filename, expires_in } = c.req.valid('json') ?? LinkRequest.parse({});
+    const backup = await knownBackup(c, c.req.valid('param').backup_id);
+    // Asked here, so that no link is made that cannot be opened.
+    representationOf(backup, format ?? 'identity', false);
+    const params = new URLSearchParams();
+    if (format) params.set('format', format);
+    if (filename !== undefined) params.set('filename', checkFilename(filename));
+    return c.json(await signedUrl(c, 'GET', `/backup/${backup.backup_id}/download`, params, expires_in), 200);
+  });
+
+  app.openapi(watchLink, async (c) => {
+    const { expires_in } = c.req.valid('json') ?? WatchLinkRequest.parse({});
+    const { job_id } = c.req.valid('param');
+    const { url, expires_at } = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), expires_in);
+    return c.json({ url: asWebSocket(url), expires_at }, 200);
+  });
+}
+
+async function signedUrl(c: AppContext, method: 'GET' | 'PUT', path: string, params: URLSearchParams, expiresIn: number) {
+  const [newest] = c.get('services').signingKeys;
+  if (!newest) throw new LinksNotConfigured();
+  const expires = Math.floor(Date.now() / 1000) + expiresIn;
+  const signed = await signLink(newest, { method, path, params, expires });
+  const url = `${new URL(c.req.url).origin}${path}?${signed}`;
+  return { url, expires_at: new Date(expires * 1000).toISOString() };
+}
+
+function asWebSocket(url: string): string {
+  return url.replace(/^http/, 'ws');
+}

@@ -1,0 +1,174 @@
+import { createRoute } from '@hono/zod-openapi';
+import { ulid } from 'ulidx';
+import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
+import type { Backup } from '../../catalogue/backups.ts';
+import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
+import { openForm } from '../../ingest/upload-form.ts';
+import { upload, type UploadOrder } from '../../ingest/upload.ts';
+import { isSigned } from '../../links/signed-link.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { FRAME_BYTES } from '../../shared/limits.ts';
+import { type Pieces, readPieces } from '../../shared/streams.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needs, needsOrLink } from '../auth.ts';
+import { json, problems } from '../openapi.ts';
+import { backupView } from '../views.ts';
+import { ReceiptSchema, UploadOptions } from '../schemas.ts';
+import { checkOptions } from '../validation.ts';
+
+const DEFAULT_LEVEL = 3;
+
+class LinkUsed extends VaultError {
+  constructor() {
+    super('link-used', 'This upload link has been used. Ask for a new one.');
+  }
+}
+
+class LevelUnsupported extends VaultError {
+  constructor(level: number, highest: number) {
+    super('level-unsupported', `Level ${level} does not fit into the memory of the engine in use; the highest is ${highest}.`);
+  }
+}
+
+class InvalidOption extends VaultError {
+  constructor(detail: string) {
+    super('invalid-option', detail);
+  }
+}
+
+const refusals = problems(400, 401, 403, 409, 413, 422, 502, 503);
+
+const postUpload = createRoute({
+  method: 'post',
+  path: '/backup/upload',
+  summary: 'Upload a file as a form',
+  description: 'One file part named `file`. Options stand in the query, or in fields before the file.',
+  tags: ['In'],
+  middleware: needs('write'),
+  request: {
+    query: UploadOptions,
+    // A plain schema, not a validator: nothing may read the body but the form parser.
+    body: {
+      required: true,
+      content: {
+        'multipart/form-data': {
+          schema: { type: 'object', required: ['file'], properties: { file: { type: 'string', format: 'binary' } } },
+        },
+      },
+    },
+  },
+  responses: { 201: json(ReceiptSchema, 'The receipt'), ...refusals },
+});
+
+const putUpload = createRoute({
+  method: 'put',
+  path: '/backup/upload/{filename}',
+  summary: 'Upload a file as the raw body',
+  description: 'With or without Content-Length. A signed upload link is such a URL, for one upload.',
+  tags: ['In'],
+  middleware: needsOrLink('write'),
+  request: {
+    query: UploadOptions,
+    body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
+  },
+  responses: { 201: json(ReceiptSchema, 'The receipt'), ...refusals },
+});
+
+export function uploadRoutes(app: App): void {
+  app.openapi(postUpload, async (c) => {
+    const form = await openForm(bodyPieces(c), c.req.header('content-type') ?? '', contentLength(c));
+    const order = orderOf(c, form.file.filename, { ...c.req.query(), ...form.fields }, form.file.contentType);
+    return store(c, {
+      ...order,
+      total: form.file.expectedBytes,
+      exact: false,
+      content: form.file.content,
+      ending: async () => {
+        const late = await form.ending();
+        return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
+      },
+    });
+  });
+
+  const raw = async (c: AppContext) => {
+    const name = c.req.path.slice('/backup/upload/'.length);
+    const order = orderOf(c, decodePath(name), c.req.query(), c.req.header('content-type'));
+    const total = contentLength(c);
+    return store(c, { ...order, total, exact: total > 0, content: bodyPieces(c), ending: async () => order.sha256 });
+  };
+  app.openapi(putUpload, raw);
+  app.put('/backup/upload/*', needsOrLink('write'), raw);
+}
+
+/** Everything about an upload that can be refused before its first byte is read. */
+function orderOf(c: AppContext, rawName: string, given: Record<string, string>, contentType: string | undefined) {
+  const { config, engine } = c.get('services');
+  const options = checkOptions(given);
+  if (options.recipient !== undefined) throw new InvalidOption('recipient: this vault does not encrypt; encrypt before you send, e.g. with age.');
+  const filename = checkFilename(rawName);
+  checkSuffix(filename, config.allowedSuffixes);
+  const level = options.level ?? DEFAULT_LEVEL;
+  if (level > engine.highestLevel && options.compression !== 'none') throw new LevelUnsupported(level, engine.highestLevel);
+  const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
+  const backup_id = ulid();
+  return {
+    backup_id,
+    job_id: options.job_id ?? backup_id,
+    filename,
+    content_type: contentTypeOf(filename, contentType),
+    level,
+    compression: options.compression ?? 'auto',
+    sha256: options.sha256,
+    max_bytes: Math.min(config.maxFileBytes, linkBytes),
+  };
+}
+
+async function store(c: AppContext, order: UploadOrder) {
+  if (order.exact && order.total > order.max_bytes) {
+    throw new VaultError('file-too-large', `The file has ${order.total} bytes; this upload may have ${order.max_bytes}.`);
+  }
+  const running = storeOnce(c, order);
+  // The client may go away; what has begun is then still brought to its end, or taken back.
+  c.executionCtx.waitUntil(running.catch(() => undefined));
+  const backup = await running;
+  const receipt = { message: 'Upload successful', ...backupView(backup) };
+  return c.json(receipt, 201, { location: `/backup/${backup.backup_id}` });
+}
+
+/** A link is good for one upload: it is claimed before, and given back if the upload fails. */
+async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
+  const rooms = c.get('services');
+  const link_id = c.req.query('link_id');
+  if (!isSigned(new URL(c.req.url)) || !link_id) return upload(rooms, order);
+  const expires_at = new Date(Number(c.req.query('expires')) * 1000).toISOString();
+  const claimed = await claimLink(rooms.catalogue, { link_id, backup_id: order.backup_id, expires_at });
+  if (!claimed) throw new LinkUsed();
+  try {
+    return await upload(rooms, order);
+  } catch (error) {
+    await releaseLink(rooms.catalogue, link_id);
+    throw error;
+  }
+}
+
+/** Leaves what is not read for the drain. */
+function bodyPieces(c: AppContext): Pieces {
+  const body = c.req.raw.body;
+  return body ? readPieces(body, FRAME_BYTES, { whenLeft: 'release' }) : nothing();
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
+
+function contentLength(c: AppContext): number {
+  const header = c.req.header('content-length') ?? '';
+  return /^\d{1,15}$/.test(header) ? Number(header) : 0;
+}
+
+/** A name that is not valid percent-encoding is taken as it stands. */
+function decodePath(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

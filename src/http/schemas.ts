@@ -1,0 +1,182 @@
+import { z } from '@hono/zod-openapi';
+import { LINK_MAX_TTL_SECONDS, LINK_TTL_SECONDS, MAX_PAGE_ROWS, PAGE_ROWS } from '../shared/limits.ts';
+
+const ulid = z.string().openapi({ example: '01JC8Z5V3M9QK2T7W4X6Y8B0CD', description: 'A ULID' });
+const bytes = z.number().int().nonnegative();
+const time = z.string().openapi({ format: 'date-time', example: '2026-11-23T07:30:00.000Z' });
+const sha256 = z.string().openapi({ pattern: '^[0-9a-f]{64}$', description: 'SHA-256, lower-case hex' });
+
+/** A whole number in a query string or a form field. */
+function wholeNumber(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, 'a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .openapi({ type: 'integer', minimum: min, maximum: max });
+}
+
+export const jobId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 of A-Z a-z 0-9 _ -');
+
+export const ProblemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.number().int(),
+    detail: z.string().openapi({ description: 'A sentence that a person can act on' }),
+    code: z.string().openapi({ description: 'A stable word that programs switch on', example: 'file-too-large' }),
+    request_id: z.string(),
+  })
+  .openapi('Problem');
+
+export const CompressionSchema = z
+  .union([
+    z.object({
+      codec: z.literal('zstd'),
+      level: z.number().int(),
+      engine: z.enum(['native', 'wasm']),
+      frames: z.number().int(),
+    }),
+    z.object({ codec: z.literal('none') }),
+  ])
+  .openapi('Compression');
+
+export const BackupSchema = z
+  .object({
+    backup_id: ulid,
+    job_id: jobId,
+    filename: z.string(),
+    content_type: z.string(),
+    file_size: bytes,
+    checksum: sha256,
+    stored_size: bytes,
+    compression: CompressionSchema,
+    created_at: time,
+    download_url: z.string(),
+  })
+  .openapi('Backup');
+
+export const ReceiptSchema = BackupSchema.extend({ message: z.string() }).openapi('Receipt');
+
+export const BackupPageSchema = z
+  .object({ backups: z.array(BackupSchema), cursor: z.string().nullable() })
+  .openapi('BackupPage');
+
+export const UploadOptions = z.object({
+  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; the backup_id if left out' }),
+  level: wholeNumber(1, 22).optional().openapi({ description: '1–3 fast, 4–9 balanced, 10–22 maximum; default 3' }),
+  compression: z
+    .enum(['auto', 'zstd', 'none'])
+    .optional()
+    .openapi({ description: 'auto (default) leaves alone what is compressed already' }),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-fA-F]{64}$/, '64 hex digits')
+    .transform((text) => text.toLowerCase())
+    .optional()
+    .openapi({ type: 'string', description: 'The SHA-256 that the content must have' }),
+  recipient: z.string().optional().openapi({ description: 'Reserved for encryption; refused until it is available' }),
+});
+
+export const PageQuery = z.object({
+  prefix: z.string().optional().openapi({ description: 'Beginning of the filename' }),
+  cursor: z.string().optional(),
+  limit: wholeNumber(1, MAX_PAGE_ROWS).optional().openapi({ description: `Default ${PAGE_ROWS}` }),
+});
+
+export const BackupParam = z.object({ backup_id: ulid });
+export const JobParam = z.object({ job_id: jobId });
+
+export const DownloadQuery = z.object({
+  format: z.enum(['zst', 'gz']).optional().openapi({ description: 'zst: the stored zstd file; gz: as gzip' }),
+  filename: z.string().optional().openapi({ description: 'Another name for the file' }),
+});
+
+const expiresIn = z
+  .number()
+  .int()
+  .min(1)
+  .max(LINK_MAX_TTL_SECONDS)
+  .default(LINK_TTL_SECONDS)
+  .openapi({ description: 'Seconds' });
+
+export const LinkRequest = z.object({
+  expires_in: expiresIn,
+  format: z.enum(['zst', 'gz']).optional(),
+  filename: z.string().min(1).optional(),
+});
+export const LinkSchema = z.object({ url: z.string(), expires_at: time }).openapi('Link');
+
+export const UploadLinkRequest = z.object({
+  filename: z.string(),
+  max_bytes: z.number().int().min(1).optional(),
+  expires_in: expiresIn,
+  job_id: jobId.optional(),
+});
+export const UploadLinkSchema = z
+  .object({ url: z.string(), watch_url: z.string(), job_id: jobId, expires_at: time })
+  .openapi('UploadLink');
+
+export const WatchLinkRequest = z.object({ expires_in: expiresIn });
+
+export const JobSchema = z
+  .object({
+    job_id: jobId,
+    phase: z.enum(['waiting', 'receiving', 'storing', 'verifying', 'done', 'failed']),
+    current: bytes,
+    total: bytes,
+    percentage: z.number().min(0).max(100),
+    message: z.string(),
+    timestamp: time,
+    stored: bytes.optional(),
+    backup_id: ulid.optional(),
+    code: z.string().optional(),
+    detail: z.string().optional(),
+  })
+  .openapi('Job');
+
+export const TokenRequest = z.object({
+  name: z.string().min(1).max(100),
+  scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
+  expires_in: z.number().int().min(1).max(10 * 365 * 24 * 3600).optional().openapi({ description: 'Seconds; without it the token does not expire' }),
+});
+export const TokenSchema = z
+  .object({
+    token_id: ulid,
+    name: z.string(),
+    scopes: z.array(z.string()),
+    created_at: time,
+    expires_at: time.nullable(),
+  })
+  .openapi('Token');
+export const NewTokenSchema = TokenSchema.extend({
+  token: z.string().openapi({ description: 'Shown this once' }),
+}).openapi('NewToken');
+export const TokenListSchema = z.object({ tokens: z.array(TokenSchema) }).openapi('TokenList');
+
+export const ExportQuery = z.object({
+  format: z.enum(['json', 'ndjson']).default('json'),
+  table: z.enum(['backups', 'jobs']).default('backups'),
+  database: z.string().optional(),
+});
+
+export const ReindexSchema = z
+  .object({ receipts: z.number().int(), indexed: z.number().int(), refused: z.array(z.string()) })
+  .openapi('Reindex');
+
+export const HealthSchema = z.object({ status: z.literal('ok'), version: z.string() }).openapi('Health');
+
+export const CapabilitiesSchema = z
+  .object({
+    max_file_size: bytes,
+    max_request_bytes: bytes.nullable(),
+    allowed_suffixes: z.array(z.string()),
+    chunk_sizes: z.object({ frame_bytes: bytes, part_bytes: bytes }),
+    codecs: z.array(z.string()),
+    formats: z.array(z.string()),
+    engine: z.enum(['native', 'wasm']),
+    highest_level: z.number().int(),
+    default_level: z.number().int(),
+    memory: z.object({ isolate_transfer_bytes: bytes, upload_bytes: bytes, decode_bytes: bytes }),
+  })
+  .openapi('Capabilities');

@@ -1,0 +1,10 @@
+import { createApp } from './http/app.ts';
+import { progressRoom } from './progress/progress-room.ts';
+import { type Env, services } from './services.ts';
+
+const app = createApp();
+
+export default { fetch: app.fetch } satisfies ExportedHandler<Env>;
+
+/** A Durable Object a job. Its alarm takes back what a dead upload left. */
+export class ProgressRoom extends progressRoom((env) => services(env as Env).reclaim) {}

@@ -1,0 +1,69 @@
+import { VaultError } from '../shared/errors.ts';
+import type { Pieces } from '../shared/streams.ts';
+import { boundaryOf, type FormPart, MalformedMultipart, multipartParts, readField } from './multipart-form.ts';
+
+/** The options that mean nothing once the file has been received. */
+const MUST_COME_FIRST = new Set(['job_id', 'level', 'compression', 'recipient']);
+
+export interface UploadForm {
+  /** Fields before the file, by name; of several with one name the last counts. */
+  readonly fields: Readonly<Record<string, string>>;
+  readonly file: {
+    readonly filename: string;
+    readonly contentType: string | undefined;
+    /** What the file has if nothing follows it in the form: the usual case. 0 where unknown. */
+    readonly expectedBytes: number;
+    readonly content: Pieces;
+  };
+  /** To be called when the content has ended: reads the form to its end. Gives the fields after the file. */
+  ending(): Promise<Readonly<Record<string, string>>>;
+}
+
+class NoFile extends VaultError {
+  constructor() {
+    super('no-file', 'The form has no file. Send one as the part "file", e.g. curl -F file=@site.tar.');
+  }
+}
+
+/** Reads a form up to its file. `bodyBytes`: the envelope's Content-Length, 0 where unknown. */
+export async function openForm(body: Pieces, contentType: string, bodyBytes: number): Promise<UploadForm> {
+  const boundary = boundaryOf(contentType);
+  if (boundary === null) throw new NoFile();
+  const parts = multipartParts(body, boundary);
+  const fields: Record<string, string> = {};
+  while (true) {
+    const { done, value: part } = await parts.next();
+    if (done) throw new NoFile();
+    if (part.name === 'file' && part.filename !== undefined) {
+      return {
+        fields,
+        file: {
+          filename: part.filename,
+          contentType: part.contentType,
+          expectedBytes: Math.max(0, bodyBytes - part.offset - `\r\n--${boundary}--\r\n`.length),
+          content: part.body,
+        },
+        ending: () => readEnding(parts),
+      };
+    }
+    refuseFile(part);
+    fields[part.name] = await readField(part);
+  }
+}
+
+async function readEnding(parts: AsyncGenerator<FormPart, void, undefined>): Promise<Record<string, string>> {
+  const fields: Record<string, string> = {};
+  for await (const part of parts) {
+    refuseFile(part);
+    if (MUST_COME_FIRST.has(part.name)) {
+      throw new VaultError('invalid-option', `The field "${part.name}" stands after the file, where it is too late. Send it before the file.`);
+    }
+    fields[part.name] = await readField(part);
+  }
+  return fields;
+}
+
+/** A file that we would drop is a file that somebody believes to be safe. */
+function refuseFile(part: FormPart): void {
+  if (part.filename !== undefined) throw new MalformedMultipart('the form has a second file; send one file a form, as the part "file"', part.offset);
+}

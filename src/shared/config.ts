@@ -1,0 +1,66 @@
+import { DEFAULT_MAX_FILE_BYTES, GIB, KIB, MAX_OBJECT_BYTES, MIB } from './limits.ts';
+
+export type EngineChoice = 'auto' | 'native' | 'wasm';
+
+/** What a deployment may turn: the variables of `wrangler.toml` and two secrets. */
+export interface Config {
+  /** `MAX_FILE_SIZE`: largest upload in bytes; takes suffixes KiB, MiB, GiB. Default 10 GiB. */
+  readonly maxFileBytes: number;
+  /** `ALLOWED_SUFFIXES`: separated by commas or blanks, lower case here. */
+  readonly allowedSuffixes: readonly string[];
+  /** `ZSTD_ENGINE`: `auto` (default), `native` or `wasm`. */
+  readonly engine: EngineChoice;
+  /** `ALLOWED_ORIGINS`: browsers' origins beside our own, for CORS and WebSockets. */
+  readonly allowedOrigins: readonly string[];
+  /** `MAX_REQUEST_BYTES`: what the plan's edge lets through in one request; only told to clients. */
+  readonly maxRequestBytes: number | null;
+  /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
+  readonly adminToken: string | null;
+  /** `LINK_SIGNING_KEYS`: secret, `id:base64url,…`, the newest first. */
+  readonly linkSigningKeys: string;
+}
+
+const DEFAULT_SUFFIXES =
+  '.tar .tar.gz .tgz .tar.zst .tar.xz .tar.bz2 .tar.age .zst .gz .xz .bz2 .lz4 .zip .7z .age .json .ndjson .jsonl .csv .sql .sql.gz .sql.zst .dump .bak .bin .img .log .txt';
+
+/** Reads the variables; throws an Error that names the variable where one cannot be used. */
+export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
+  const text = (name: string): string | null => {
+    const value = vars[name];
+    if (value === undefined || value === null || value === '') return null;
+    return String(value).trim();
+  };
+  const maxFileBytes = parseSize('MAX_FILE_SIZE', text('MAX_FILE_SIZE')) ?? DEFAULT_MAX_FILE_BYTES;
+  if (maxFileBytes > MAX_OBJECT_BYTES) {
+    throw new Error(`MAX_FILE_SIZE: at most ${MAX_OBJECT_BYTES} bytes fit into the parts of one R2 object here`);
+  }
+  return {
+    maxFileBytes,
+    allowedSuffixes: words((text('ALLOWED_SUFFIXES') ?? DEFAULT_SUFFIXES).toLowerCase()),
+    engine: parseEngine(text('ZSTD_ENGINE')),
+    allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
+    maxRequestBytes: parseSize('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
+    adminToken: text('ADMIN_TOKEN'),
+    linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',
+  };
+}
+
+export function parseEngine(text: unknown): EngineChoice {
+  if (text === null || text === undefined || text === '' || text === 'auto') return 'auto';
+  if (text === 'native' || text === 'wasm') return text;
+  throw new Error('ZSTD_ENGINE: one of auto, native, wasm');
+}
+
+function words(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '');
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, KiB: KIB, MiB: MIB, GiB: GIB };
+
+function parseSize(name: string, text: string | null): number | null {
+  if (text === null) return null;
+  const [, digits, unit] = /^(\d+)\s*(|KiB|MiB|GiB)$/.exec(text) ?? [];
+  const bytes = Number(digits) * (UNITS[unit ?? ''] ?? Number.NaN);
+  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new Error(`${name}: a number of bytes, or one with KiB, MiB or GiB`);
+  return bytes;
+}
