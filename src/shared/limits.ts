@@ -39,6 +39,9 @@ export const BUDGET_POLL_MS = 50;
 /** A share whose holder gave no sign for so long belongs to a request that the runtime has killed. */
 export const BUDGET_LEASE_MS = 60_000;
 
+/** A reader of a decoded download that takes longer for one frame is dropped: it holds memory that others wait for. */
+export const READER_STALL_MS = 5 * 60_000;
+
 /** Largest window a decoder accepts: RFC 9659, section 3, and what a 128 MB isolate can hold. */
 export const ZSTD_WINDOW_BYTES = 8 * MIB;
 

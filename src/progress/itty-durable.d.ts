@@ -1,0 +1,17 @@
+/** itty-durable 2.4.1, whose own declarations are untyped: only what is used here, as its source has it. */
+declare module 'itty-durable' {
+  export interface IttyDurable {
+    readonly state: DurableObjectState;
+    fetch(request: Request): Promise<Response>;
+    loadFromStorage(): Promise<void>;
+    persist(): Promise<void>;
+  }
+
+  export function createDurable(): new (state: DurableObjectState, env: object) => IttyDurable;
+
+  type Method = (argument: string) => Promise<Response>;
+
+  export function proxyDurable(durable: DurableObjectNamespace): {
+    get(id: DurableObjectId, options: { headers: Record<string, string> }): Record<string, Method>;
+  };
+}

@@ -1,0 +1,64 @@
+/** The vocabulary of progress: what a job says, what an upload tells it. Pure, and shared with the page. */
+
+export type Phase = 'waiting' | 'receiving' | 'storing' | 'verifying' | 'done' | 'failed';
+
+/** One frame of `GET /ws/backup/{job_id}`, and the body of `GET /jobs/{job_id}`. */
+export interface JobMessage {
+  readonly job_id: string;
+  readonly phase: Phase;
+  /** Bytes; never goes back within a phase. */
+  readonly current: number;
+  /** Bytes; 0 while unknown. */
+  readonly total: number;
+  /** 0 to 100 with two decimals; 0 while `total` is 0. */
+  readonly percentage: number;
+  readonly message: string;
+  /** ISO 8601, UTC. */
+  readonly timestamp: string;
+  /** Bytes that storage has taken so far. */
+  readonly stored?: number;
+  /** With `done`. */
+  readonly backup_id?: string;
+  /** With `failed`. */
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+/** How far an upload is. `total` is 0 while unknown. */
+export interface JobUpdate {
+  readonly phase: Phase;
+  readonly current: number;
+  readonly total: number;
+  readonly stored?: number;
+  readonly message: string;
+}
+
+/** How an upload ended. */
+export type JobEnd =
+  | {
+      readonly phase: 'done';
+      readonly backup_id: string;
+      readonly current: number;
+      readonly total: number;
+      readonly stored: number;
+      readonly message: string;
+    }
+  | { readonly phase: 'failed'; readonly code: string; readonly detail: string; readonly message: string };
+
+/** A multipart upload that storage holds open until it is completed or aborted. */
+export interface OpenUpload {
+  readonly key: string;
+  readonly upload_id: string;
+}
+
+/** After these a job says no more, and its sockets close. */
+export function isEnd(phase: Phase): boolean {
+  return phase === 'done' || phase === 'failed';
+}
+
+/** Two decimals, 0 to 100; 0 while `total` is 0; 100 only once all is there. */
+export function percentage(current: number, total: number): number {
+  if (total <= 0) return 0;
+  if (current >= total) return 100;
+  return Math.min(99.99, Math.round((current / total) * 10_000) / 100);
+}

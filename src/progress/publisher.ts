@@ -1,0 +1,154 @@
+import { VaultError } from '../shared/errors.ts';
+import { HEARTBEAT_MS, JOB_TEXT_CHARS, PROGRESS_INTERVAL_MS } from '../shared/limits.ts';
+import { retry } from '../shared/retry.ts';
+import { callRoom } from './itty-room.ts';
+import type { JobEnd, JobMessage, JobUpdate, OpenUpload } from './messages.ts';
+import type { RoomReply } from './progress-room.ts';
+import type { JobStart } from './room-state.ts';
+
+/** The room of a job cannot be reached. */
+export class JobUnavailable extends VaultError {
+  readonly jobId: string;
+
+  constructor(jobId: string, cause: unknown) {
+    super('job-unavailable', `The progress of job "${jobId}" cannot be reached now; try again in a moment.`, { cause });
+    this.jobId = jobId;
+  }
+}
+
+/** The job belongs to another run, or was taken for dead and cleaned up. */
+export class JobSuperseded extends VaultError {
+  readonly jobId: string;
+
+  constructor(jobId: string) {
+    super('upload-superseded', `Job "${jobId}" was taken over while this upload ran; upload the file again.`);
+    this.jobId = jobId;
+  }
+}
+
+/** What one upload tells its job. Publishing neither slows nor fails it: newest wins, one call at a time. */
+export interface JobPublisher {
+  /** Returns at once and never throws. */
+  publish(update: JobUpdate): void;
+  /** Durable before it resolves. Throws {@link JobUnavailable} or {@link JobSuperseded}. */
+  noteOpen(open: OpenUpload): Promise<void>;
+  /** False once the room has said that the job is no longer this run's. */
+  alive(): boolean;
+  /** Ends the job and stops the publisher. Never throws: should the room stay silent, its alarm finds the end out. */
+  finish(end: JobEnd): Promise<void>;
+  /** Stops the publisher without an end: the job's alarm misses the signs of life and takes back what is left. */
+  abandon(): void;
+}
+
+export interface JobRooms {
+  /** Starts a job anew unless a run has it. Throws {@link JobUnavailable}. */
+  begin(job: JobStart): Promise<{ kind: 'started' } | { kind: 'running' }>;
+  /** Sends signs of life from now until its `finish`. */
+  publisher(jobId: string, backupId: string): JobPublisher;
+  /** The present state; an unknown job is `waiting` and stores nothing. Throws {@link JobUnavailable}. */
+  snapshot(jobId: string): Promise<JobMessage>;
+  /** The 101 whose `webSocket` belongs to the subscriber. Throws {@link JobUnavailable}. */
+  subscribe(jobId: string): Promise<Response>;
+}
+
+export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
+  async function surely<T>(jobId: string, call: () => Promise<T>): Promise<T> {
+    try {
+      return await retry(call, () => true);
+    } catch (error) {
+      throw new JobUnavailable(jobId, error);
+    }
+  }
+
+  return {
+    async begin(job) {
+      const start = { ...job, message: clipped(job.message) };
+      return surely(job.job_id, async () => (await callRoom(rooms, job.job_id, 'begin', start)).json());
+    },
+    publisher: (jobId, backupId) => startPublisher(rooms, jobId, backupId, surely),
+    snapshot: (jobId) =>
+      surely(jobId, async () => (await callRoom(rooms, jobId, 'snapshot', { job_id: jobId })).json()),
+    subscribe: (jobId) =>
+      surely(jobId, () => callRoom(rooms, jobId, 'subscribe', { job_id: jobId }, { upgrade: 'websocket' })),
+  };
+}
+
+type Surely = <T>(jobId: string, call: () => Promise<T>) => Promise<T>;
+
+function startPublisher(rooms: DurableObjectNamespace, jobId: string, backupId: string, surely: Surely): JobPublisher {
+  let newest: JobUpdate | null = null;
+  let due = false;
+  let calling = false;
+  let finished = false;
+  let superseded = false;
+  let lastCallMs = Date.now();
+  let lastPhase = '';
+
+  async function call(method: string, facts: object): Promise<RoomReply> {
+    const response = await callRoom(rooms, jobId, method, { backup_id: backupId, ...facts });
+    const reply: RoomReply = await response.json();
+    if (reply.kind === 'superseded') {
+      superseded = true;
+      clearInterval(timer);
+    }
+    return reply;
+  }
+
+  async function send(): Promise<void> {
+    calling = true;
+    due = false;
+    lastCallMs = Date.now();
+    lastPhase = newest?.phase ?? lastPhase;
+    try {
+      const reply = await call('update', { update: newest });
+      if (reply.kind === 'accepted' && reply.held) due = true;
+    } catch {
+      // The upload matters more than the news of it: the newest state goes out with the next tick.
+      due = newest !== null;
+    } finally {
+      calling = false;
+    }
+  }
+
+  function sendIfTime(): void {
+    if (calling || finished || superseded) return;
+    const since = Date.now() - lastCallMs;
+    const newPhase = due && newest?.phase !== lastPhase;
+    if (newPhase || (due && since >= PROGRESS_INTERVAL_MS) || since >= HEARTBEAT_MS) void send();
+  }
+
+  const timer = setInterval(sendIfTime, PROGRESS_INTERVAL_MS);
+
+  return {
+    publish(update) {
+      newest = { ...update, message: clipped(update.message) };
+      due = true;
+      sendIfTime();
+    },
+    async noteOpen(open) {
+      const reply = await surely(jobId, () => call('noteOpen', { open }));
+      if (reply.kind === 'superseded') throw new JobSuperseded(jobId);
+    },
+    alive: () => !superseded,
+    abandon() {
+      finished = true;
+      clearInterval(timer);
+    },
+    async finish(end) {
+      if (finished) return;
+      finished = true;
+      clearInterval(timer);
+      if (superseded) return;
+      await surely(jobId, () => call('finish', { end: clippedEnd(end) })).catch(() => {});
+    },
+  };
+}
+
+function clippedEnd(end: JobEnd): JobEnd {
+  const message = clipped(end.message);
+  return end.phase === 'done' ? { ...end, message } : { ...end, message, detail: clipped(end.detail) };
+}
+
+function clipped(text: string): string {
+  return text.length > JOB_TEXT_CHARS ? `${text.slice(0, JOB_TEXT_CHARS - 1)}…` : text;
+}
