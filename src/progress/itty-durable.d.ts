@@ -1,5 +1,5 @@
 /** itty-durable 2.4.1, whose own declarations are untyped: only what is used here, as its source has it. */
-declare module 'itty-durable' {
+declare module 'itty-durable/itty-durable.js' {
   export interface IttyDurable {
     readonly state: DurableObjectState;
     fetch(request: Request): Promise<Response>;
@@ -8,7 +8,9 @@ declare module 'itty-durable' {
   }
 
   export function createDurable(): new (state: DurableObjectState, env: object) => IttyDurable;
+}
 
+declare module 'itty-durable/proxy-durable.js' {
   type Method = (argument: string) => Promise<Response>;
 
   export function proxyDurable(durable: DurableObjectNamespace): {

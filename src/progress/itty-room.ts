@@ -1,4 +1,6 @@
-import { createDurable, proxyDurable } from 'itty-durable';
+// Its modules by name: its index is CommonJS that requires ES modules, which bundlers mend and test runners do not.
+import { createDurable } from 'itty-durable/itty-durable.js';
+import { proxyDurable } from 'itty-durable/proxy-durable.js';
 import { JOB_CALL_MS } from '../shared/limits.ts';
 
 /**

@@ -146,13 +146,13 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
 
     async #reclaim(taken: JobRecord): Promise<void> {
       const { job_id, backup_id, open } = taken;
-      const outcome = await makeReclaim(this.#env)({ job_id, backup_id, keys: [], ...(open && { open }) }).catch(
-        (error: unknown) => {
-          console.error(JSON.stringify({ event: 'reclaim-failed', job_id, backup_id, error: String(error) }));
-          return null;
-        },
-      );
-      if (outcome && this.record === taken) await this.#end(reclaimedJob(taken, outcome, Date.now()));
+      try {
+        const outcome = await makeReclaim(this.#env)({ job_id, backup_id, keys: [], ...(open && { open }) });
+        if (this.record === taken) await this.#end(reclaimedJob(taken, outcome, Date.now()));
+      } catch (error) {
+        // The alarm that is set already tries again.
+        console.error(JSON.stringify({ event: 'reclaim-failed', job_id, backup_id, error: String(error) }));
+      }
     }
 
     async #end(record: JobRecord): Promise<void> {

@@ -1,0 +1,213 @@
+import { describe, expect, it } from 'vitest';
+import { type JobEnd, type JobUpdate, percentage } from '../../../src/progress/messages.ts';
+import {
+  beginJob,
+  endJob,
+  heardFrom,
+  isTakenOver,
+  type JobRecord,
+  maySend,
+  moveJob,
+  noteOpen,
+  passLease,
+  reclaimedJob,
+  waitingMessage,
+  withinSecond,
+} from '../../../src/progress/room-state.ts';
+
+const NOW = Date.UTC(2026, 10, 23, 7, 30, 1, 120);
+const START = { job_id: 'nightly', backup_id: 'run-1', message: 'Receiving site.tar', total: 1000 };
+const DONE: JobEnd = { phase: 'done', backup_id: 'run-1', current: 1000, total: 1000, stored: 400, message: 'Stored' };
+const FAILED: JobEnd = { phase: 'failed', code: 'checksum-mismatch', detail: 'Send it again.', message: 'Failed' };
+
+function started(): JobRecord {
+  const begun = beginJob(null, START, NOW);
+  if (begun.kind !== 'started') throw new Error('a new job did not start');
+  return begun.record;
+}
+
+function moved(record: JobRecord, update: Partial<JobUpdate>): JobRecord {
+  const whole: JobUpdate = { phase: 'receiving', current: 0, total: 1000, message: 'Receiving site.tar', ...update };
+  const answer = moveJob(record, 'run-1', whole, NOW);
+  if (answer.kind !== 'accepted') throw new Error('the update was not accepted');
+  return answer.record;
+}
+
+function ended(record: JobRecord, end: JobEnd): JobRecord {
+  const answer = endJob(record, 'run-1', end, NOW);
+  if (answer.kind !== 'accepted') throw new Error('the end was not accepted');
+  return answer.record;
+}
+
+describe('percentage', () => {
+  it.each([
+    [0, 0, 0],
+    [500, 0, 0],
+    [0, 10, 0],
+    [67108864, 268435456, 25],
+    [1, 3, 33.33],
+    [2, 3, 66.67],
+    [99_999, 100_000, 99.99],
+    [999_999, 1_000_000, 99.99],
+    [10, 10, 100],
+    [20, 10, 100],
+  ])('of %d in %d bytes is %d', (current, total, expected) => {
+    expect(percentage(current, total)).toBe(expected);
+  });
+});
+
+describe('the start of a job', () => {
+  it('is waiting while nobody has started it', () => {
+    expect(waitingMessage('nightly', NOW)).toEqual({
+      job_id: 'nightly',
+      phase: 'waiting',
+      current: 0,
+      total: 0,
+      percentage: 0,
+      message: 'Waiting for the upload to start',
+      timestamp: '2026-11-23T07:30:01.120Z',
+    });
+  });
+
+  it('gives the first state', () => {
+    expect(started().message).toMatchObject({ phase: 'receiving', current: 0, total: 1000, percentage: 0 });
+  });
+
+  it('is refused while another run has the job', () => {
+    expect(beginJob(started(), { ...START, backup_id: 'run-2' }, NOW)).toEqual({ kind: 'running' });
+  });
+
+  it('may be told twice by the same run', () => {
+    const record = moved(started(), { current: 10 });
+    expect(beginJob(record, START, NOW)).toEqual({ kind: 'started', record });
+  });
+
+  it.each([DONE, FAILED])('is anew after an end ($phase)', (end) => {
+    const again = beginJob(
+      ended(noteOpen(started(), 'run-1', { key: 'k', upload_id: 'u' }) ?? started(), end),
+      {
+        ...START,
+        backup_id: 'run-2',
+        total: 0,
+      },
+      NOW,
+    );
+    expect(again).toMatchObject({ kind: 'started', record: { backup_id: 'run-2', missed: 0 } });
+    expect(again).not.toHaveProperty('record.open');
+    expect(again).not.toHaveProperty('record.ended_at');
+    expect(again).not.toHaveProperty('record.message.backup_id');
+  });
+
+  it('is refused while what a dead run left is still there', () => {
+    const silent = passLease(passLease(started(), false), false);
+    expect(beginJob(silent, { ...START, backup_id: 'run-2' }, NOW)).toEqual({ kind: 'running' });
+  });
+});
+
+describe('an update', () => {
+  it('never moves current back within a phase', () => {
+    expect(moved(moved(started(), { current: 500 }), { current: 300 }).message.current).toBe(500);
+  });
+
+  it('may move current back with a new phase', () => {
+    const stored = moved(moved(started(), { current: 500 }), { phase: 'verifying', current: 0 });
+    expect(stored.message).toMatchObject({ phase: 'verifying', current: 0 });
+  });
+
+  it.each([Number.NaN, -5, Number.POSITIVE_INFINITY])('with %d bytes shows none and no NaN', (bad) => {
+    const { message } = moved(started(), { current: bad, total: bad, stored: bad });
+    expect(message).toMatchObject({ current: 0, total: 0, percentage: 0, stored: 0 });
+  });
+
+  it('of another run is superseded', () => {
+    const update: JobUpdate = { phase: 'receiving', current: 1, total: 2, message: '' };
+    expect(moveJob(started(), 'run-0', update, NOW)).toEqual({ kind: 'superseded' });
+    expect(moveJob(null, 'run-1', update, NOW)).toEqual({ kind: 'superseded' });
+    expect(moveJob(ended(started(), FAILED), 'run-1', update, NOW)).toEqual({ kind: 'superseded' });
+  });
+
+  it('that says nothing new changes nothing', () => {
+    const record = moved(started(), { current: 10 });
+    const again: JobUpdate = { phase: 'receiving', current: 10, total: 1000, message: 'Receiving site.tar' };
+    expect(moveJob(record, 'run-1', again, NOW + 5000)).toMatchObject({ record, changed: false });
+    expect(moveJob(record, 'run-1', null, NOW + 5000)).toMatchObject({ record, changed: false });
+  });
+
+  it('cannot end a job without what an end must carry', () => {
+    const update: JobUpdate = { phase: 'done', current: 10, total: 10, message: '' };
+    expect(moveJob(started(), 'run-1', update, NOW)).toMatchObject({ kind: 'accepted', changed: false });
+  });
+
+  it('says when the phase changed', () => {
+    const update: JobUpdate = { phase: 'storing', current: 0, total: 1000, message: 'Storing' };
+    expect(moveJob(started(), 'run-1', update, NOW)).toMatchObject({ changed: true, phaseChanged: true });
+  });
+});
+
+describe('the end', () => {
+  it('done carries the backup', () => {
+    expect(ended(started(), DONE).message).toMatchObject({ phase: 'done', backup_id: 'run-1', percentage: 100 });
+  });
+
+  it('failed carries code and detail and how far it came', () => {
+    const record = ended(moved(started(), { current: 250, stored: 100 }), FAILED);
+    expect(record.message).toMatchObject({
+      phase: 'failed',
+      code: 'checksum-mismatch',
+      detail: 'Send it again.',
+      current: 250,
+      stored: 100,
+      percentage: 25,
+    });
+    expect(record.message).not.toHaveProperty('backup_id');
+  });
+
+  it('told twice is accepted twice, told differently it is superseded', () => {
+    const record = ended(started(), DONE);
+    expect(endJob(record, 'run-1', DONE, NOW + 1)).toMatchObject({ kind: 'accepted', record, changed: false });
+    expect(endJob(record, 'run-1', FAILED, NOW + 1)).toEqual({ kind: 'superseded' });
+    expect(endJob(record, 'run-2', DONE, NOW + 1)).toEqual({ kind: 'superseded' });
+  });
+});
+
+describe('the lease', () => {
+  it('is kept by a sign of life', () => {
+    const once = passLease(started(), false);
+    expect(once.missed).toBe(1);
+    expect(passLease(once, true).missed).toBe(0);
+    expect(heardFrom(once).missed).toBe(0);
+  });
+
+  it('missed twice in a row takes the job over for good', () => {
+    const silent = passLease(passLease(started(), false), false);
+    expect(isTakenOver(silent)).toBe(true);
+    expect(passLease(silent, true)).toBe(silent);
+    expect(moveJob(silent, 'run-1', null, NOW)).toEqual({ kind: 'superseded' });
+    expect(endJob(silent, 'run-1', DONE, NOW)).toEqual({ kind: 'superseded' });
+    expect(noteOpen(silent, 'run-1', { key: 'k', upload_id: 'u' })).toBeNull();
+  });
+
+  it('ends in failed where leavings were removed, in done where the backup was kept', () => {
+    const silent = passLease(passLease(moved(started(), { current: 700, stored: 300 }), false), false);
+    expect(reclaimedJob(silent, 'removed', NOW).message).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
+    expect(reclaimedJob(silent, 'kept', NOW).message).toMatchObject({
+      phase: 'done',
+      backup_id: 'run-1',
+      percentage: 100,
+      stored: 300,
+    });
+  });
+});
+
+describe('conflation', () => {
+  it('lets three messages a second out, and the last one as the fourth', () => {
+    const sent: number[] = [];
+    for (let now = 0; now < 10_000; now += 10) {
+      if (maySend(withinSecond(sent, now), 'receiving')) sent.push(now);
+      const inSecond = withinSecond(sent, now);
+      expect(inSecond.length).toBeLessThanOrEqual(3);
+      expect(maySend(inSecond, 'done') && maySend(inSecond, 'failed')).toBe(true);
+    }
+    expect(sent.length).toBe(30);
+  });
+});
