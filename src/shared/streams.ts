@@ -135,17 +135,35 @@ export function stagePair(stage: Stage, { pieceBytes, length }: { pieceBytes: nu
 
 /**
  * Writes all pieces and closes. On a failure of the source `writable` is aborted with it; on a failure of the writable
- * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller.
+ * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller. A reader that
+ * takes longer than `stallMs` for one piece counts as gone, since it holds what others wait for.
  */
-export async function pumpPieces(pieces: Pieces, writable: WritableStream<Uint8Array>): Promise<void> {
+export async function pumpPieces(
+  pieces: Pieces,
+  writable: WritableStream<Uint8Array>,
+  { stallMs }: { stallMs?: number } = {},
+): Promise<void> {
   const writer = writable.getWriter();
   try {
     for await (const piece of pieces) {
-      if (piece.length > 0) await writer.write(piece);
+      if (piece.length === 0) continue;
+      await (stallMs === undefined ? writer.write(piece) : withinTime(writer.write(piece), stallMs));
     }
     await writer.close();
   } catch (error) {
     await writer.abort(error).catch(() => undefined);
     throw error;
+  }
+}
+
+async function withinTime(work: Promise<void>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the reader took nothing for ${ms} ms`)), ms);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

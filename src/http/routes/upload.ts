@@ -4,7 +4,7 @@ import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
 import type { Backup } from '../../catalogue/backups.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
 import { openForm } from '../../ingest/upload-form.ts';
-import { upload, type UploadOrder } from '../../ingest/upload.ts';
+import { refuseUpload, upload, type UploadOrder } from '../../ingest/upload.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
@@ -13,7 +13,7 @@ import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
 import { backupView } from '../views.ts';
-import { ReceiptSchema, UploadOptions } from '../schemas.ts';
+import { jobId, ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { checkOptions } from '../validation.ts';
 
 const DEFAULT_LEVEL = 3;
@@ -76,8 +76,11 @@ const putUpload = createRoute({
 
 export function uploadRoutes(app: App): void {
   app.openapi(postUpload, async (c) => {
-    const form = await openForm(bodyPieces(c), c.req.header('content-type') ?? '', contentLength(c));
-    const order = orderOf(c, form.file.filename, { ...c.req.query(), ...form.fields }, form.file.contentType);
+    const form = await orTellJob(c, c.req.query(), () =>
+      openForm(bodyPieces(c), c.req.header('content-type') ?? '', contentLength(c)),
+    );
+    const given = { ...c.req.query(), ...form.fields };
+    const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
     return store(c, {
       ...order,
       total: form.file.expectedBytes,
@@ -92,12 +95,27 @@ export function uploadRoutes(app: App): void {
 
   const raw = async (c: AppContext) => {
     const name = c.req.path.slice('/backup/upload/'.length);
-    const order = orderOf(c, decodePath(name), c.req.query(), c.req.header('content-type'));
+    const order = await orTellJob(c, c.req.query(), () =>
+      orderOf(c, decodePath(name), c.req.query(), c.req.header('content-type')),
+    );
     const total = contentLength(c);
     return store(c, { ...order, total, exact: total > 0, content: bodyPieces(c), ending: async () => order.sha256 });
   };
   app.openapi(putUpload, raw);
   app.put('/backup/upload/*', needsOrLink('write'), raw);
+}
+
+/** Prepares an upload; where that is refused, the job that it names fails, and says why. */
+async function orTellJob<T>(c: AppContext, given: Record<string, string>, prepare: () => T | Promise<T>): Promise<T> {
+  try {
+    return await prepare();
+  } catch (error) {
+    const named = jobId.safeParse(given.job_id);
+    if (named.success && error instanceof VaultError) {
+      await refuseUpload(c.get('services').jobs, named.data, ulid(), error).catch(() => undefined);
+    }
+    throw error;
+  }
 }
 
 /** Everything about an upload that can be refused before its first byte is read. */
@@ -124,9 +142,6 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
 }
 
 async function store(c: AppContext, order: UploadOrder) {
-  if (order.exact && order.total > order.max_bytes) {
-    throw new VaultError('file-too-large', `The file has ${order.total} bytes; this upload may have ${order.max_bytes}.`);
-  }
   const running = storeOnce(c, order);
   // The client may go away; what has begun is then still brought to its end, or taken back.
   c.executionCtx.waitUntil(running.catch(() => undefined));

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { ask, expectProblem, put, sample } from '../support/vault.ts';
+
+const open = { token: null };
+
+describe('what is open to everybody', () => {
+  it.each(['/', '/healthz', '/openapi.json', '/docs', '/capabilities'])('answers %s', async (path) => {
+    const response = await ask(path, open);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('x-request-id')).toMatch(/^[0-9A-Z]{26}$/);
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff');
+    if (response.headers.get('content-type')?.startsWith('text/html')) {
+      expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
+    }
+    await response.body?.cancel();
+  });
+
+  it('answers OPTIONS on every route', async () => {
+    for (const path of ['/backup', '/backup/upload', '/backup/upload/a.tar', '/tokens', '/export/stream']) {
+      const response = await ask(path, { ...open, method: 'OPTIONS' });
+      expect(response.status, path).toBe(204);
+      expect(response.headers.get('allow')).toContain('OPTIONS');
+    }
+  });
+
+  it('tells strangers nothing and wrong methods what is right', async () => {
+    await expectProblem(await ask('/nowhere'), 404, 'not-found');
+    const wrong = await ask('/backup', { method: 'DELETE' });
+    expect(wrong.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
+    await expectProblem(wrong, 405, 'method-not-allowed');
+  });
+});
+
+interface Operation {
+  responses: Record<string, { content?: Record<string, { schema?: { $ref?: string } }> }>;
+  requestBody?: unknown;
+}
+interface Document {
+  openapi: string;
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, { required?: string[]; properties?: Record<string, unknown> }> };
+}
+
+describe('the OpenAPI document', () => {
+  it('names the routes of the contract, and each of them answers as it says', async () => {
+    const document: Document = await (await ask('/openapi.json', open)).json();
+    expect(document.openapi).toBe('3.1.0');
+    expect(Object.keys(document.paths)).toEqual(
+      expect.arrayContaining([
+        '/backup/upload',
+        '/backup/upload/{filename}',
+        '/backup/{backup_id}/download',
+        '/backup/{backup_id}',
+        '/backup',
+        '/backup/{backup_id}/links',
+        '/backup/upload-links',
+        '/jobs/{job_id}',
+        '/jobs/{job_id}/links',
+        '/ws/backup/{job_id}',
+        '/export/stream',
+        '/tokens',
+        '/tokens/{token_id}',
+        '/reindex',
+        '/healthz',
+        '/capabilities',
+      ]),
+    );
+    const receipt = await put('api.tar', sample(10));
+    for (const [path, operations] of Object.entries(document.paths)) {
+      for (const [method, operation] of Object.entries(operations)) {
+        const real = path
+          .replace('{backup_id}', receipt.backup_id)
+          .replace('{job_id}', 'api')
+          .replace('{filename}', 'api.tar')
+          .replace('{token_id}', 'none');
+        if (method === 'delete') continue;
+        const body = method === 'put' ? sample(5) : method === 'post' ? '{"filename":"a.tar","name":"n","scopes":["read"]}' : undefined;
+        const response = await ask(real, { method: method.toUpperCase(), body, headers: { 'content-type': 'application/json' } });
+        const declared = operation.responses[String(response.status)];
+        expect(declared, `${method} ${path} answered ${response.status}`).toBeDefined();
+        const type = response.headers.get('content-type')?.split(';')[0] ?? '';
+        const ref = declared?.content?.[type]?.schema?.$ref;
+        if (!ref) {
+          await response.body?.cancel();
+          continue;
+        }
+        const schema = document.components.schemas[ref.split('/').at(-1) ?? ''];
+        const answer: Record<string, unknown> = await response.json();
+        for (const name of schema?.required ?? []) expect(answer, `${method} ${path}`).toHaveProperty(name);
+        for (const name of Object.keys(answer)) expect(Object.keys(schema?.properties ?? {}), `${method} ${path}`).toContain(name);
+      }
+    }
+  });
+});

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { ByteReader } from '../../../src/shared/byte-reader.ts';
+import { concat } from '../../../src/shared/bytes.ts';
+import { type Pieces, pumpPieces, readPieces, rechunk, type Stage, stagePair } from '../../../src/shared/streams.ts';
+
+const content = Uint8Array.from({ length: 10_000 }, (_, i) => i & 255);
+
+function scripted(chunk: number, failAt = Number.POSITIVE_INFINITY) {
+  const seen = { pulled: 0, cancelled: false };
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        const at = seen.pulled * chunk;
+        if (at >= failAt) return controller.error(new Error('source failed'));
+        if (at >= content.length) return controller.close();
+        seen.pulled += 1;
+        controller.enqueue(content.slice(at, at + chunk));
+      },
+      cancel() {
+        seen.cancelled = true;
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return { stream, seen };
+}
+
+function native(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
+  const { body } = new Response(bytes);
+  if (!body) throw new Error('no body');
+  return body;
+}
+
+async function collect(pieces: Pieces): Promise<Uint8Array[]> {
+  const all: Uint8Array[] = [];
+  for await (const piece of pieces) all.push(piece.slice());
+  return all;
+}
+
+const same: Stage = async function* (source) {
+  yield* source;
+};
+
+describe('readPieces', () => {
+  it.each([1, 7, 999, 5000, 10_000, 20_000])('gives pieces of exactly %i bytes, but the last', async (size) => {
+    for (const stream of [native(content), scripted(13).stream, scripted(4096).stream]) {
+      const pieces = await collect(readPieces(stream, size));
+      expect(concat(pieces)).toEqual(content);
+      expect(pieces.slice(0, -1).every((piece) => piece.length === size)).toBe(true);
+      expect(pieces.at(-1)?.length).toBeGreaterThan(0);
+    }
+  });
+
+  it('cancels the stream when the consumer leaves, or leaves the rest to somebody else', async () => {
+    const left = scripted(100);
+    for await (const _ of readPieces(left.stream, 100)) break;
+    expect(left.seen.cancelled).toBe(true);
+
+    const released = native(content);
+    for await (const _ of readPieces(released, 100, { whenLeft: 'release' })) break;
+    expect(concat(await collect(readPieces(released, 1000))).length).toBe(content.length - 100);
+  });
+
+  it('throws what the source threw', async () => {
+    await expect(collect(readPieces(scripted(100, 500).stream, 64))).rejects.toThrow('source failed');
+  });
+
+  it('pulls nothing ahead of the consumer but what fills a piece', async () => {
+    const { stream, seen } = scripted(100);
+    const pieces = readPieces(stream, 300);
+    await pieces.next();
+    expect(seen.pulled).toBe(3);
+    await pieces.return();
+  });
+});
+
+describe('stagePair', () => {
+  it('passes everything, in order, with a slow reader', async () => {
+    const pair = stagePair(same, { pieceBytes: 512, length: content.length });
+    const out = scripted(77).stream.pipeThrough(pair);
+    const got: Uint8Array[] = [];
+    for await (const chunk of out) {
+      got.push(chunk.slice());
+      await scheduler.wait(1);
+    }
+    expect(concat(got)).toEqual(content);
+  });
+
+  it('breaks the readable when the source or the stage fails', async () => {
+    const failing: Stage = async function* (source) {
+      for await (const piece of source) {
+        yield piece;
+        throw new Error('stage failed');
+      }
+    };
+    await expect(collect(readPieces(native(content).pipeThrough(stagePair(failing, { pieceBytes: 100 })), 10))).rejects.toThrow();
+    await expect(
+      collect(readPieces(scripted(100, 500).stream.pipeThrough(stagePair(same, { pieceBytes: 100 })), 10)),
+    ).rejects.toThrow();
+  });
+
+  it('breaks when fewer bytes come than were announced', async () => {
+    const pair = stagePair(same, { pieceBytes: 100, length: content.length + 1 });
+    await expect(collect(readPieces(native(content).pipeThrough(pair), 100))).rejects.toThrow();
+  });
+});
+
+describe('pumpPieces', () => {
+  it('leaves the source when the reader goes', async () => {
+    const left = scripted(1000);
+    const { readable, writable } = new IdentityTransformStream();
+    const pumping = pumpPieces(readPieces(left.stream, 1000), writable);
+    const reader = readable.getReader();
+    await reader.read();
+    await reader.cancel();
+    await expect(pumping).rejects.toThrow();
+    expect(left.seen.cancelled).toBe(true);
+  });
+
+  it('takes a reader that stalls for gone', async () => {
+    const { readable, writable } = new IdentityTransformStream();
+    await expect(pumpPieces(readPieces(native(content), 100), writable, { stallMs: 30 })).rejects.toThrow('took nothing');
+    await expect(readable.getReader().read()).rejects.toThrow();
+  });
+});
+
+describe('rechunk and ByteReader', () => {
+  it('cut any chunks into any others', async () => {
+    for (const size of [1, 3, 64, 10_000, 10_001]) {
+      expect(concat(await collect(rechunk(size)(readPieces(native(content), 77))))).toEqual(content);
+    }
+  });
+
+  it('fill, consume and skip across pieces', async () => {
+    const reader = new ByteReader(readPieces(native(content), 77), 16);
+    expect((await reader.fill(10)).slice(0, 10)).toEqual(content.slice(0, 10));
+    reader.consume(5);
+    expect(await reader.skip(4000)).toBe(true);
+    expect(reader.position).toBe(4005);
+    expect((await reader.fill(3)).slice(0, 3)).toEqual(content.slice(4005, 4008));
+    expect(await reader.skip(100_000)).toBe(false);
+    expect(reader.position).toBe(content.length);
+    expect((await reader.fill(1)).length).toBe(0);
+  });
+});
