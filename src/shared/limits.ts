@@ -48,6 +48,8 @@ export const ZSTD_WINDOW_BYTES = 8 * MIB;
 /** Largest header block of one multipart part, and largest option field; both are held in memory. */
 export const FORM_HEADER_BYTES = 16 * KIB;
 export const FORM_FIELD_BYTES = 8 * KIB;
+/** What may stand before the first part of a form and after the last: read, dropped, and never much. */
+export const FORM_MARGIN_BYTES = 64 * KIB;
 /** Parts of one form: options are few, the rest is somebody's mistake. */
 export const FORM_PARTS = 100;
 
