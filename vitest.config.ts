@@ -17,7 +17,14 @@ function inRuntime(name: string, include: string[], bindings: Record<string, unk
         miniflare: { bindings: { ...secrets, ...bindings, MIGRATIONS: migrations } },
       }),
     ],
-    test: { name, include, testTimeout: 60_000, setupFiles: ['./test/support/migrate.ts'] },
+    test: {
+      name,
+      include,
+      testTimeout: 60_000,
+      setupFiles: ['./test/support/migrate.ts'],
+      // itty-durable ships ES modules in a package that says CommonJS.
+      server: { deps: { inline: ['itty-durable'] } },
+    },
   };
 }
 

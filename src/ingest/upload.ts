@@ -4,7 +4,7 @@ import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
 import { seekableEncode } from '../codec/seekable/seekable-encoder.ts';
 import { isCompressedAlready } from '../codec/sniff.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import type { JobPublisher, JobRooms } from '../progress/publisher.ts';
+import { type JobPublisher, type JobRooms, JobSuperseded } from '../progress/publisher.ts';
 import { hex, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
@@ -70,12 +70,6 @@ export class UploadInterrupted extends VaultError {
   }
 }
 
-class UploadSuperseded extends VaultError {
-  constructor() {
-    super('upload-superseded', 'The job gave this upload up for dead. Send it again.');
-  }
-}
-
 /**
  * THE way in, top to bottom: content → meter (cap) → digest → zstd frames → equal parts → R2; then receipt, row, the
  * job's end. Resolves with the receipt when everything is stored; rejects after everything has been taken back.
@@ -88,6 +82,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const started_at = new Date().toISOString();
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
   try {
+    if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
     const share = await rooms.budget.reserve(UPLOAD_BYTES);
     let backup: Backup;
     try {
@@ -98,12 +93,22 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     await commit(rooms, backup, job);
     const message = `Stored ${order.filename}`;
     await job.finish({ phase: 'done', backup_id, current: backup.file_size, total: backup.file_size, stored: backup.stored_size, message });
+    // Taken over in the last moment: whoever took over has removed it, or will.
+    if (!job.alive()) throw new JobSuperseded(job_id);
     await noteJob(rooms, order, started_at, 'done', message, null);
     return backup;
   } catch (error) {
     await takeBack(rooms, order, job, writer, started_at, error);
     throw error;
   }
+}
+
+/** Tells a job that its upload was refused before it began: somebody may be watching. A job that runs is left alone. */
+export async function refuseUpload(jobs: JobRooms, job_id: string, backup_id: string, refusal: VaultError): Promise<void> {
+  const begun = await jobs.begin({ job_id, backup_id, total: 0, message: 'Refused' });
+  if (begun.kind === 'running') return;
+  const { code, message } = refusal;
+  await jobs.publisher(job_id, backup_id).finish({ phase: 'failed', code, detail: message, message: 'The upload was refused' });
 }
 
 /** Content in, data object out. Gives the receipt of what is now stored. */
@@ -117,7 +122,7 @@ async function receive(rooms: UploadRooms, order: UploadOrder, job: JobPublisher
     for await (const piece of fromSender(order.content)) {
       received += piece.length;
       if (received > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-      if (!job.alive()) throw new UploadSuperseded();
+      if (!job.alive()) throw new JobSuperseded(order.job_id);
       digest.update(piece);
       job.publish({ phase: 'receiving', current: received, total: order.total, stored: writer.bytesWritten, message: `Receiving ${order.filename}` });
       yield piece;
@@ -156,7 +161,7 @@ async function receive(rooms: UploadRooms, order: UploadOrder, job: JobPublisher
 
 /** The receipt, then the row: a row never names what is not there. */
 async function commit(rooms: UploadRooms, backup: Backup, job: JobPublisher): Promise<void> {
-  if (!job.alive()) throw new UploadSuperseded();
+  if (!job.alive()) throw new JobSuperseded(backup.job_id);
   await rooms.store.put(receiptKey(backup.backup_id), utf8(JSON.stringify(backup)));
   await insertBackup(rooms.catalogue, backup);
 }
