@@ -1,0 +1,72 @@
+import { FRAME_BYTES } from '../../shared/limits.ts';
+import type { Pieces, Stage } from '../../shared/streams.ts';
+import { checkLevel } from '../levels.ts';
+import type { ZstdEngine } from '../zstd/engine.ts';
+import { CHECKSUM_BYTES } from '../zstd/frame-header.ts';
+import { encodeSeekTable, type SeekEntry } from './seek-table.ts';
+
+export interface SeekableEncodeOptions {
+  readonly engine: ZstdEngine;
+  /** 1 to `engine.highestLevel`. */
+  readonly level: number;
+  /** Content of a frame, in bytes; at most FRAME_BYTES, its default. */
+  readonly frameBytes?: number;
+  /** Told once, after the last piece was made: how many frames hold the content (the seek table is none of them). */
+  readonly onFrames?: (frames: number) => void;
+}
+
+/**
+ * The stored form: independent zstd frames of `frameBytes` of content, fewer in the last, and the seek table. Content
+ * of no bytes is one empty frame, so that every stored object is a zstd file. Pieces of input that are frames already
+ * are compressed where they lie; others are gathered in one buffer of `frameBytes`.
+ *
+ * Throws LevelUnsupported at once. Each piece it gives has memory of its own.
+ */
+export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFrames }: SeekableEncodeOptions): Stage {
+  checkLevel(level, engine);
+  return async function* seekableEncoded(source) {
+    const entries: SeekEntry[] = [];
+    const compress = (content: Uint8Array): Uint8Array => {
+      const frame = engine.compressFrame(content, level);
+      entries.push(seekEntry(frame, content.length, engine.writesChecksum));
+      return frame;
+    };
+    for await (const content of framesOf(source, frameBytes)) yield compress(content);
+    if (entries.length === 0) yield compress(new Uint8Array(0));
+    yield encodeSeekTable(entries);
+    onFrames?.(entries.length);
+  };
+}
+
+/** The table's checksum is what the frame ends with (RFC 8878, section 3.1.1: low four bytes of the XXH64). */
+function seekEntry(frame: Uint8Array, contentBytes: number, hasChecksum: boolean): SeekEntry {
+  const entry = { compressedBytes: frame.length, contentBytes };
+  if (!hasChecksum) return entry;
+  const end = new DataView(frame.buffer, frame.byteOffset + frame.length - CHECKSUM_BYTES);
+  return { ...entry, checksum: end.getUint32(0, true) };
+}
+
+/** Pieces of `frameBytes` exactly, but the last; only what does not come in that size is copied. */
+async function* framesOf(source: Pieces, frameBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+  let gathered: Uint8Array | undefined;
+  let filled = 0;
+  for await (const piece of source) {
+    let at = 0;
+    while (at < piece.length) {
+      if (filled === 0 && piece.length - at >= frameBytes) {
+        yield piece.subarray(at, at + frameBytes);
+        at += frameBytes;
+        continue;
+      }
+      gathered ??= new Uint8Array(frameBytes);
+      const taken = Math.min(frameBytes - filled, piece.length - at);
+      gathered.set(piece.subarray(at, at + taken), filled);
+      at += taken;
+      filled += taken;
+      if (filled < frameBytes) continue;
+      filled = 0;
+      yield gathered;
+    }
+  }
+  if (gathered && filled > 0) yield gathered.subarray(0, filled);
+}

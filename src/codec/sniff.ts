@@ -1,0 +1,58 @@
+/**
+ * Whether bytes are compressed already, told from how they begin: compressing them again costs time and saves nothing.
+ * The numbers are each format's own magic; brotli and raw deflate have none.
+ */
+
+/** Enough of a file for {@link isCompressedAlready}. */
+export const SNIFF_BYTES = 24;
+
+interface Magic {
+  readonly at: number;
+  readonly bytes: readonly number[];
+}
+
+const MAGICS: readonly Magic[] = [
+  { at: 0, bytes: [0x1f, 0x8b, 0x08] }, // gzip, RFC 1952
+  { at: 0, bytes: [0x28, 0xb5, 0x2f, 0xfd] }, // zstd, RFC 8878
+  { at: 0, bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] }, // xz
+  { at: 0, bytes: ascii('PK\x03\x04') }, // zip, and what is built on it: jar, docx, apk
+  { at: 0, bytes: ascii('PK\x05\x06') }, // an empty zip
+  { at: 0, bytes: [0x04, 0x22, 0x4d, 0x18] }, // lz4 frame
+  { at: 0, bytes: ascii('age-encryption.org/v1') }, // encrypted bytes look random
+  { at: 0, bytes: ascii('-----BEGIN AGE') },
+  { at: 0, bytes: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c] }, // 7z
+  { at: 0, bytes: ascii('Rar!\x1a\x07') },
+  { at: 0, bytes: ascii('LZIP') },
+  { at: 0, bytes: [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a] }, // PNG
+  { at: 0, bytes: [0xff, 0xd8, 0xff] }, // JPEG
+  { at: 4, bytes: ascii('ftyp') }, // MP4, HEIC, AVIF
+  { at: 8, bytes: ascii('WEBP') },
+  { at: 0, bytes: ascii('OggS') },
+  { at: 0, bytes: [0x1a, 0x45, 0xdf, 0xa3] }, // Matroska, WebM
+];
+
+/** Skippable frames of zstd and lz4 begin with any of sixteen magics (RFC 8878, section 3.1.2). */
+const SKIPPABLE = [0x2a, 0x4d, 0x18];
+/** "BZh", the level, and pi: the magic of the first block. Without the latter a text could begin like this. */
+const BZIP2_BLOCK = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+
+/** @param first the first bytes of a file: {@link SNIFF_BYTES}, or all where it has fewer */
+export function isCompressedAlready(first: Uint8Array): boolean {
+  return MAGICS.some(({ at, bytes }) => holds(first, at, bytes)) || isSkippable(first) || isBzip2(first);
+}
+
+function isSkippable(first: Uint8Array): boolean {
+  return ((first[0] ?? 0) & 0xf0) === 0x50 && holds(first, 1, SKIPPABLE);
+}
+
+function isBzip2(first: Uint8Array): boolean {
+  return holds(first, 0, ascii('BZh')) && holds(first, 4, BZIP2_BLOCK);
+}
+
+function holds(bytes: Uint8Array, at: number, wanted: readonly number[]): boolean {
+  return wanted.every((byte, i) => bytes[at + i] === byte);
+}
+
+function ascii(text: string): number[] {
+  return Array.from(text, (character) => character.charCodeAt(0));
+}

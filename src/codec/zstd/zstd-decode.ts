@@ -1,0 +1,189 @@
+/**
+ * Decodes a zstd file made by anybody: many frames, skippable frames anywhere, sizes told or not.
+ *
+ * The file is walked here, by its headers, and the engines see one frame at a time: decoders that are given a whole
+ * file give only its first frame (nodejs/node#64741), or nothing where a skippable frame comes first. Walking also
+ * tells how much output the next input can give, and that is what bounds a bomb: a small frame is decoded at once into
+ * the size its header tells, any other in groups of a few blocks, of which none gives more than 128 KiB.
+ */
+import { ByteReader } from '../../shared/byte-reader.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { MIB } from '../../shared/limits.ts';
+import type { Stage } from '../../shared/streams.ts';
+import type { ZstdEngine } from './engine.ts';
+import {
+  BLOCK_HEADER_BYTES,
+  CHECKSUM_BYTES,
+  LARGEST_BLOCK_BYTES,
+  LARGEST_FRAME_HEADER_BYTES,
+  parseBlockHeader,
+  parseFrameHeader,
+  type ZstdFrameHeader,
+} from './frame-header.ts';
+import { MalformedZstd } from './malformed-zstd.ts';
+
+/** Blocks given to a decompressor at once: it gives at most a MiB for them. */
+const BLOCKS_A_PUSH = 8;
+
+/** The content is larger than the caller will have. */
+export class ZstdTooLarge extends VaultError {
+  readonly maxBytes: number;
+
+  constructor(maxBytes: number) {
+    super('file-too-large', `The zstd data holds more than the ${maxBytes} bytes that are allowed.`);
+    this.maxBytes = maxBytes;
+  }
+}
+
+export interface ZstdDecodeOptions {
+  readonly engine: ZstdEngine;
+  /** Content that may come out, in bytes; what would go over is refused with {@link ZstdTooLarge}, before it is made where a frame tells its size. */
+  readonly maxBytes: number;
+}
+
+/**
+ * The content of a zstd file. Throws MalformedZstd or ZstdTooLarge; what was given before that is content from before
+ * the fault (whole frames, or the checked part of a large one). Holds a frame's compressed bytes and its content.
+ */
+export function zstdDecode({ engine, maxBytes }: ZstdDecodeOptions): Stage {
+  return async function* zstdDecoded(source) {
+    const reader = new ByteReader(source);
+    try {
+      let made = 0;
+      if ((await reader.fill(1)).length === 0) throw new MalformedZstd('there are no bytes', 0);
+      while ((await reader.fill(1)).length > 0) {
+        const frame = await readFrameHeader(reader);
+        if (!frame) continue;
+        checkFrame(frame, engine, reader.position);
+        if (made + (frame.contentBytes ?? 0) > maxBytes) throw new ZstdTooLarge(maxBytes);
+        for await (const piece of decodeFrame(reader, frame, engine)) {
+          made += piece.length;
+          if (made > maxBytes) throw new ZstdTooLarge(maxBytes);
+          yield piece;
+        }
+      }
+    } finally {
+      await reader.close();
+    }
+  };
+}
+
+/** The next frame's header, not consumed; null after stepping over a skippable frame. */
+async function readFrameHeader(reader: ByteReader): Promise<ZstdFrameHeader | null> {
+  const start = reader.position;
+  const header = parseFrameHeader(await reader.fill(LARGEST_FRAME_HEADER_BYTES));
+  switch (header.kind) {
+    case 'frame':
+      return header.frame;
+    case 'skippable':
+      if (await reader.skip(header.headerBytes + header.contentBytes)) return null;
+      throw new MalformedZstd('the data ends inside a skippable frame', reader.position);
+    case 'cut':
+      throw new MalformedZstd('the data ends inside a frame header', start);
+    case 'unknown':
+      throw new MalformedZstd('no zstd frame begins here', start);
+  }
+}
+
+function checkFrame(frame: ZstdFrameHeader, engine: ZstdEngine, at: number): void {
+  if (frame.reservedBit) throw new MalformedZstd('a frame header has a reserved bit set', at);
+  if (frame.dictionaryId !== 0) throw new MalformedZstd('a frame needs a dictionary', at);
+  if (frame.windowBytes > engine.largestWindowBytes) {
+    const largest = `${engine.largestWindowBytes / MIB} MiB`;
+    throw new MalformedZstd(
+      `a frame needs a window of ${frame.windowBytes} bytes, more than the ${largest} allowed`,
+      at,
+    );
+  }
+}
+
+async function* decodeFrame(
+  reader: ByteReader,
+  frame: ZstdFrameHeader,
+  engine: ZstdEngine,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { contentBytes } = frame;
+  if (contentBytes === null || contentBytes > engine.oneShotBytes) return yield* decodeInGroups(reader, frame, engine);
+  const frameBytes = await scanFrame(reader, frame, contentBytes);
+  if (frameBytes === null) return yield* decodeInGroups(reader, frame, engine);
+  const whole = reader.buffered.subarray(0, frameBytes);
+  const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
+  reader.consume(frameBytes);
+  yield content;
+}
+
+/**
+ * Reads until the whole frame is buffered, and gives its length. null where it is much longer than its content: some
+ * encoder wrote tiny blocks, or somebody means harm by empty ones; such a frame is decoded in groups.
+ */
+async function scanFrame(reader: ByteReader, frame: ZstdFrameHeader, contentBytes: number): Promise<number | null> {
+  const largestBytes = contentBytes + (contentBytes >> 3) + LARGEST_BLOCK_BYTES;
+  let at = frame.headerBytes;
+  for (let last = false; !last; ) {
+    if (at > largestBytes) return null;
+    ({ last, at } = await scanBlock(reader, at, frame));
+  }
+  return at;
+}
+
+/** Bytes of a large frame, a few blocks at a time. The reader stands behind the frame afterwards. */
+async function* decodeInGroups(
+  reader: ByteReader,
+  frame: ZstdFrameHeader,
+  engine: ZstdEngine,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const start = reader.position;
+  const decompressor = engine.decompressor(frame.windowBytes);
+  try {
+    let made = 0;
+    let at = frame.headerBytes;
+    for (let last = false; !last; at = 0) {
+      for (let blocks = 0; blocks < BLOCKS_A_PUSH && !last; blocks++) {
+        ({ last, at } = await scanBlock(reader, at, frame));
+      }
+      const group = reader.buffered.subarray(0, at);
+      for (const piece of await countedFrom(start, () => decompressor.push(group))) {
+        made += piece.length;
+        yield piece;
+      }
+      reader.consume(at);
+    }
+    await countedFrom(start, () => decompressor.end());
+    if (frame.contentBytes !== null && made !== frame.contentBytes) {
+      throw new MalformedZstd('a frame does not hold what its header says', start);
+    }
+  } finally {
+    decompressor.close();
+  }
+}
+
+/** Reads the block whose header is at `at` of what is buffered, and the checksum behind the last one; gives its end. */
+async function scanBlock(
+  reader: ByteReader,
+  at: number,
+  frame: ZstdFrameHeader,
+): Promise<{ last: boolean; at: number }> {
+  const header = at + BLOCK_HEADER_BYTES;
+  const block = parseBlockHeader(await readTo(reader, header), at);
+  const largest = Math.min(LARGEST_BLOCK_BYTES, Math.max(frame.windowBytes, 1));
+  if (block.kind === 'reserved') throw new MalformedZstd('a block has the reserved type', reader.position + at);
+  if (block.sizeField > largest) throw new MalformedZstd('a block is too large', reader.position + at);
+  const end = header + block.storedBytes + (block.last && frame.hasChecksum ? CHECKSUM_BYTES : 0);
+  await readTo(reader, end);
+  return { last: block.last, at: end };
+}
+
+async function readTo(reader: ByteReader, bytes: number): Promise<Uint8Array> {
+  const held = await reader.fill(bytes);
+  if (held.length >= bytes) return held;
+  throw new MalformedZstd('the data ends inside a frame', reader.position + held.length);
+}
+
+/** Engines count from the frame's start, files from theirs. */
+async function countedFrom<T>(frameStart: number, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof MalformedZstd ? error.within(frameStart) : error;
+  }
+}
