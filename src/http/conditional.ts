@@ -1,67 +1,94 @@
-/** The selected representation's validators, and the request that may be conditional on them. */
-export interface Conditions {
+/** RFC 9110, section 13: conditional requests, for a representation that exists. */
+
+export interface ConditionalRequest {
   readonly method: string;
   readonly headers: Headers;
-  /** Quoted, strong. */
+  /** Quoted, with `W/` where weak. */
   readonly etag: string;
   readonly lastModified: Date;
 }
 
 export type Verdict =
+  /** `useRange`: whether a Range header, if there is one, counts. */
   | { readonly kind: 'proceed'; readonly useRange: boolean }
+  /** 304 */
   | { readonly kind: 'not-modified' }
+  /** 412 */
   | { readonly kind: 'failed' };
 
-/** RFC 9110, section 13.2.2, step by step. */
-export function evaluateConditions({ method, headers, etag, lastModified }: Conditions): Verdict {
-  // Dates have whole seconds (section 5.6.7); so has what we compare with them.
-  const modified = Math.floor(lastModified.getTime() / 1000);
-  const reads = method === 'GET' || method === 'HEAD';
+/** The preconditions of a request, in the order of section 13.2.2. Dates and lists that cannot be read are ignored. */
+export function evaluateConditions(request: ConditionalRequest): Verdict {
+  const { headers, etag } = request;
+  const reads = request.method === 'GET' || request.method === 'HEAD';
 
-  // Steps 1 and 2
+  // 1, 2: If-Match (13.1.1); If-Unmodified-Since (13.1.4) only without it.
   const ifMatch = headers.get('if-match');
-  const unmodifiedSince = seconds(headers.get('if-unmodified-since'));
   if (ifMatch !== null) {
-    if (!namesStrongly(ifMatch, etag)) return { kind: 'failed' };
-  } else if (unmodifiedSince !== null && modified > unmodifiedSince) {
+    if (!matches(ifMatch, etag, sameStrong)) return { kind: 'failed' };
+  } else if (modifiedAfter(request, 'if-unmodified-since') === true) {
     return { kind: 'failed' };
   }
 
-  // Steps 3 and 4
+  // 3, 4: If-None-Match (13.1.2); If-Modified-Since (13.1.3) only without it, and only for GET and HEAD.
   const ifNoneMatch = headers.get('if-none-match');
-  const modifiedSince = seconds(headers.get('if-modified-since'));
   if (ifNoneMatch !== null) {
-    if (namesWeakly(ifNoneMatch, etag)) return { kind: reads ? 'not-modified' : 'failed' };
-  } else if (reads && modifiedSince !== null && modified <= modifiedSince) {
+    if (matches(ifNoneMatch, etag, sameWeak)) return { kind: reads ? 'not-modified' : 'failed' };
+  } else if (reads && modifiedAfter(request, 'if-modified-since') === false) {
     return { kind: 'not-modified' };
   }
 
-  // Step 5
+  // 5: If-Range (13.1.5). Range itself is defined for GET alone (14.2).
+  return { kind: 'proceed', useRange: request.method === 'GET' && rangeStillFits(request) };
+}
+
+/** An If-Range is one strong tag, or a date that is exactly ours; of objects that never change it is a strong one. */
+function rangeStillFits({ headers, etag, lastModified }: ConditionalRequest): boolean {
   const ifRange = headers.get('if-range')?.trim();
-  return { kind: 'proceed', useRange: method === 'GET' && (ifRange === undefined || isSame(ifRange, etag, modified)) };
+  if (ifRange === undefined) return true;
+  if (ifRange.endsWith('"')) return sameStrong(ifRange, etag);
+  return httpDate(ifRange) === inWholeSeconds(lastModified);
 }
 
-/** Section 13.1.5: the strong comparison for a tag; for a date the exact one. */
-function isSame(ifRange: string, etag: string, modified: number): boolean {
-  if (ifRange.startsWith('"') || ifRange.startsWith('W/')) return ifRange === etag;
-  return seconds(ifRange) === modified;
+/** Undefined where there is no such header, or no date in it. */
+function modifiedAfter({ headers, lastModified }: ConditionalRequest, name: string): boolean | undefined {
+  const date = httpDate(headers.get(name) ?? '');
+  return date === null ? undefined : inWholeSeconds(lastModified) > date;
 }
 
-function namesStrongly(list: string, etag: string): boolean {
-  return list.trim() === '*' || tagsOf(list).includes(etag);
+/** An HTTP date has no fraction: without this, a resource would be newer than its own Last-Modified. */
+function inWholeSeconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000) * 1000;
 }
 
-function namesWeakly(list: string, etag: string): boolean {
-  return list.trim() === '*' || tagsOf(list).some((tag) => tag.replace(/^W\//, '') === etag);
+/** Section 8.8.3.2: two tags are the same strongly if neither is weak. */
+function sameStrong(a: string, b: string): boolean {
+  return a === b && !a.startsWith('W/');
 }
 
-/** Section 8.8.3: a tag may hold commas, so the list is not split at them. */
-function tagsOf(list: string): string[] {
-  return list.match(/(?:W\/)?"[^"]*"/g) ?? [];
+function sameWeak(a: string, b: string): boolean {
+  return a.replace(/^W\//, '') === b.replace(/^W\//, '');
 }
 
-/** A date that cannot be read makes its header void (sections 13.1.3 and 13.1.4). */
-function seconds(date: string | null): number | null {
-  const ms = Date.parse(date ?? '');
-  return Number.isNaN(ms) ? null : Math.floor(ms / 1000);
+/** `*` or a list of tags; a tag may have commas in it. */
+function matches(list: string, etag: string, same: (a: string, b: string) => boolean): boolean {
+  if (list.trim() === '*') return true;
+  const tags = /[ \t]*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")?[ \t]*(?:,|$)/y;
+  for (let at = 0; at < list.length; at = tags.lastIndex) {
+    tags.lastIndex = at;
+    const found = tags.exec(list);
+    if (!found) return false;
+    if (found[1] !== undefined && same(found[1], etag)) return true;
+  }
+  return false;
+}
+
+const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+const RFC_850 = /^[A-Z][a-z]+day, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT$/;
+const ASCTIME = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/;
+
+/** Section 5.6.7: the three forms of a date, in milliseconds since 1970; null for anything else. */
+function httpDate(text: string): number | null {
+  if (!IMF_FIXDATE.test(text) && !RFC_850.test(text) && !ASCTIME.test(text)) return null;
+  const time = Date.parse(ASCTIME.test(text) ? `${text} GMT` : text.replace(/^[A-Za-z]+, /, '').replaceAll('-', ' '));
+  return Number.isNaN(time) ? null : time;
 }

@@ -149,7 +149,7 @@ class FormReader {
   async readHeaders(number: number): Promise<Uint8Array> {
     let held = await this.#reader.fill(HEADERS_END.length);
     let end = indexOf(held, HEADERS_END);
-    while (end < 0 && held.length <= FORM_HEADER_BYTES) {
+    while (end < 0 && held.length < FORM_HEADER_BYTES + HEADERS_END.length) {
       if (!(await this.#reader.more())) throw this.malformed('it ends within the headers of a part');
       held = this.#reader.buffered;
       end = indexOf(held, HEADERS_END);

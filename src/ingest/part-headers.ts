@@ -52,7 +52,7 @@ function headerFields(block: string): Map<string, string> {
     if (name === undefined || value === undefined) throw new Malformed('a part has a header line that is none');
     const key = name.toLowerCase();
     if (fields.has(key)) throw new Malformed(`a part has the header ${key} twice`);
-    fields.set(key, value.replace(/[ \t]+$/, ''));
+    fields.set(key, value.trimEnd());
   }
   return fields;
 }
@@ -72,10 +72,13 @@ function disposition(value: string | undefined): { name: string; filename: strin
   };
 }
 
-/** `; name=value; name="value"`, by lower-case name. Null where that is not what `rest` is. */
+/**
+ * `; name=value; name="value"`, by lower-case name. Null where that is not what `rest` is. At every character the
+ * pattern has one way to go on, so that no header makes it try many.
+ */
 export function parseParameters(rest: string): Map<string, string> | null {
   const parameters = new Map<string, string>();
-  const pattern = /[ \t]*;[ \t]*(?:([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:\\["\\]|[^"])*)"|([^\s;"]+))[ \t]*)?/y;
+  const pattern = /[ \t]*;[ \t]*(?:([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:\\["\\]|\\(?!["\\])|[^"\\])*)"|([^\s;"]+))[ \t]*)?/y;
   for (let at = 0; at < rest.length; at = pattern.lastIndex) {
     pattern.lastIndex = at;
     const match = pattern.exec(rest);

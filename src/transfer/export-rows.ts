@@ -1,30 +1,40 @@
 import { utf8 } from '../shared/bytes.ts';
 
-/** A page of rows, and where the next one begins; null at the end. */
 export interface RowPage {
   readonly rows: readonly unknown[];
+  /** What to ask for the next page with; null after the last. */
   readonly after: string | null;
 }
 
-export interface RowExport {
-  /** `json`: one array. `ndjson`: an object a line. */
+export interface ExportOrder {
+  /** One JSON array, or one object a line. */
   readonly format: 'json' | 'ndjson';
-  /** Reads a page; called when the one before has been taken. What it throws breaks the export. */
+  /** The page that comes after a key; null for the first. */
   readonly pages: (after: string | null) => Promise<RowPage>;
 }
 
-/** The rows as text while they are read, one piece a page: memory is a page, however long the table. */
-export async function* exportRows({ format, pages }: RowExport): AsyncGenerator<Uint8Array, void, undefined> {
-  const separator = format === 'json' ? ',\n' : '\n';
+/** What stands before the first row, between two, and after the last. */
+const JSON_ARRAY = { first: '[', next: ',\n', end: ']\n', empty: '[]\n' };
+const JSON_LINES = { first: '', next: '\n', end: '\n', empty: '' };
+
+/**
+ * Rows as text, one piece a page, each before the next page is asked for: memory is a page, and the first byte is out
+ * while the rest is still to be read. An error of `pages` is thrown between pieces: what is out by then lacks the end of
+ * the array, so that it never parses as complete, and the stream has to break for ndjson to tell.
+ */
+export async function* exportRows({ format, pages }: ExportOrder): AsyncGenerator<Uint8Array, void, undefined> {
+  const { first, next, end, empty } = format === 'json' ? JSON_ARRAY : JSON_LINES;
   let after: string | null = null;
-  let first = true;
+  let before = first;
   do {
     const page: RowPage = await pages(after);
-    const text = page.rows.map((row) => JSON.stringify(row)).join(separator);
-    if (format === 'json') yield utf8((first ? '[' : text && separator) + text);
-    else if (text) yield utf8(text + separator);
-    first = false;
     after = page.after;
+    let text = '';
+    for (const row of page.rows) {
+      text += before + JSON.stringify(row);
+      before = next;
+    }
+    if (after === null) text += before === next ? end : empty;
+    if (text !== '') yield utf8(text);
   } while (after !== null);
-  if (format === 'json') yield utf8(']\n');
 }
