@@ -1,0 +1,59 @@
+/** What the isolate holds while much goes in and out. */
+import { heapRow, sampleHeap } from '../support/heap-sampler.ts';
+import type { Bench, Part } from '../support/part.ts';
+import { mib, type Row } from '../support/report.ts';
+import { get, putCopies } from '../support/transfer.ts';
+import { type BenchVault, type Receipt, removeBackup, startVault, uploadUrl, VAULT } from '../support/vault.ts';
+
+const LIMIT_MIB = 100;
+const LONG_COPIES = 8;
+const AT_ONCE = 8;
+
+export const memory: Part = async (bench) => {
+  const rows: Row[] = [];
+  for (const compression of ['zstd', 'none']) rows.push(await longUpload(bench, compression));
+  rows.push(await manyUploads(bench));
+  return { rows };
+};
+
+function longUpload(bench: Bench, compression: string): Promise<Row> {
+  const copies = bench.quick ? 2 : LONG_COPIES;
+  const what = `isolate during an upload of ${mib(copies * bench.fileBytes)}, ${compression}, length unknown`;
+  return watched(bench, what, async (vault) => {
+    const { body } = await putCopies(uploadUrl(vault, { compression }), bench.file, copies, vault.token);
+    const { backup_id, file_size } = JSON.parse(body) as Receipt;
+    if (file_size !== copies * bench.fileBytes) throw new Error(`${file_size} bytes arrived`);
+    await removeBackup(vault, backup_id);
+  });
+}
+
+function manyUploads(bench: Bench): Promise<Row> {
+  const what = `isolate during ${AT_ONCE} uploads of ${mib(bench.fileBytes)} at once, then their downloads at once`;
+  return watched(bench, what, async (vault) => {
+    const sent = await Promise.all(
+      Array.from({ length: AT_ONCE }, () =>
+        putCopies(uploadUrl(vault, { compression: 'zstd' }), bench.file, 1, vault.token),
+      ),
+    );
+    const receipts = sent.map(({ body }) => JSON.parse(body) as Receipt);
+    if (new Set(receipts.map(({ checksum }) => checksum)).size !== 1) throw new Error('copies of one file differ');
+    await Promise.all(receipts.map(({ backup_id }) => get(`${vault.url}/backup/${backup_id}/download`, vault.token)));
+  });
+}
+
+/** Each in a vault of its own, so that none inherits another's garbage. */
+async function watched(bench: Bench, what: string, work: (vault: BenchVault) => Promise<void>): Promise<Row> {
+  const vault = await startVault(VAULT, bench.fresh('memory-vault'));
+  try {
+    const sampler = await sampleHeap(vault);
+    try {
+      await work(vault);
+    } catch (error) {
+      await sampler.stop();
+      throw error;
+    }
+    return heapRow(what, LIMIT_MIB, await sampler.stop());
+  } finally {
+    await vault.stop();
+  }
+}

@@ -1,0 +1,74 @@
+/** Bytes in and out by curl: it costs next to nothing, and the machine's cores belong to what is measured. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+export interface Transfer {
+  readonly seconds: number;
+  readonly body: string;
+}
+
+/** PUT of a file with its length. */
+export function putFile(url: string, file: string, token = ''): Promise<Transfer> {
+  return curl(['-T', file, url], token);
+}
+
+/** PUT of `times` copies of a file as one body without a length. */
+export async function putCopies(url: string, file: string, times: number, token = ''): Promise<Transfer> {
+  return curl(['-T', '-', url], token, async (input) => {
+    for (let i = 0; i < times; i++) {
+      for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
+        if (!input.write(chunk)) await once(input, 'drain');
+      }
+    }
+    input.end();
+  });
+}
+
+/** GET, to a file or to nowhere. Gives the seconds until the last byte. */
+export function get(url: string, token = '', file = '/dev/null'): Promise<Transfer> {
+  return curl(['-o', file, '-H', 'Accept-Encoding: identity', url], token);
+}
+
+async function curl(
+  args: string[],
+  token: string,
+  feed?: (input: NodeJS.WritableStream) => Promise<void>,
+): Promise<Transfer> {
+  const auth = token === '' ? [] : ['-H', `Authorization: Bearer ${token}`];
+  const child = spawn('curl', ['-sS', '-f', '--max-time', '300', '-w', '\n%{time_total}', ...auth, ...args], {
+    stdio: [feed ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  let errors = '';
+  child.stdout?.on('data', (text) => {
+    output += String(text);
+  });
+  child.stderr?.on('data', (text) => {
+    errors += String(text);
+  });
+  const closed = once(child, 'close');
+  if (feed && child.stdin) {
+    child.stdin.on('error', () => undefined);
+    await feed(child.stdin);
+  }
+  const [code] = await closed;
+  if (code !== 0) throw new Error(`curl ${args.at(-1)} ended with ${code}: ${errors}${output}`);
+  const cut = output.lastIndexOf('\n');
+  return { seconds: Number(output.slice(cut + 1)), body: output.slice(0, cut) };
+}
+
+/** Seconds that a command takes from its start to its end, its output thrown away. */
+export async function timeCommand(command: string, args: string[], output = '/dev/null'): Promise<number> {
+  const sink = await open(output, 'w');
+  try {
+    const began = performance.now();
+    const child = spawn(command, args, { stdio: ['ignore', sink.fd, 'ignore'] });
+    const [code] = await once(child, 'close');
+    if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
+    return (performance.now() - began) / 1000;
+  } finally {
+    await sink.close();
+  }
+}
