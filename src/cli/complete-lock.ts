@@ -21,22 +21,43 @@ interface Lock {
   readonly [field: string]: unknown;
 }
 
-/** `workerd-darwin-arm64` → where it runs. workerd says 64 for what npm calls x64. */
-function systemOf(name: string): { os: string[]; cpu: string[] } {
-  const [, os = '', cpu = ''] = /-(darwin|linux|windows)-(arm64|64)$/.exec(name) ?? [];
-  if (os === '') throw new Error(`${name}: the system it is for cannot be told from its name`);
-  return { os: [os === 'windows' ? 'win32' : os], cpu: [cpu === '64' ? 'x64' : cpu] };
+/** Names of systems as packages write them → as npm does. */
+const SYSTEMS: Readonly<Record<string, string>> = {
+  android: 'android',
+  darwin: 'darwin',
+  linux: 'linux',
+  win32: 'win32',
+  windows: 'win32',
+};
+
+/** `workerd-darwin-64`, `cli-linux-x64-musl` → where they run; null for a name that says no system. */
+function systemOf(name: string): { os: string[]; cpu: string[]; libc?: string[] } | null {
+  const [, os = '', cpu = '', libc] =
+    /-(android|darwin|linux|win32|windows)-(arm64|x64|64)(?:-(musl))?$/.exec(name) ?? [];
+  const system = SYSTEMS[os];
+  if (!system) return null;
+  return { os: [system], cpu: [cpu === '64' ? 'x64' : cpu], ...(libc ? { libc: [libc] } : {}) };
 }
 
-/** Adds what lacks beside each workerd; gives the paths added. */
+/** Whether `name` is found from the package at `path`, as Node would: beside it, or in a node_modules further up. */
+function isLocked(packages: Lock['packages'], path: string, name: string, version: string): boolean {
+  for (let from = `${path}/`; ; ) {
+    const entry = packages[`${from}node_modules/${name}`];
+    if (entry) return entry.version === version || !/^\d/.test(version);
+    if (from === '') return false;
+    from = from.slice(0, from.lastIndexOf('node_modules/', from.length - 2));
+  }
+}
+
+/** Adds what lacks beside each package that wants it; gives the paths added. */
 function completeLock(lock: Lock): string[] {
   const added: string[] = [];
   for (const [path, entry] of Object.entries(lock.packages)) {
-    if (!path.endsWith('node_modules/workerd')) continue;
     for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
-      const beside = path.replace(/workerd$/, name);
-      if (lock.packages[beside]?.version === version) continue;
-      lock.packages[beside] = { version, ...systemOf(name), dev: true, optional: true };
+      const system = systemOf(name);
+      if (!system || isLocked(lock.packages, path, name, version)) continue;
+      const beside = `${path.slice(0, path.lastIndexOf('node_modules/'))}node_modules/${name}`;
+      lock.packages[beside] = { version, ...system, dev: true, optional: true };
       added.push(beside);
     }
   }
