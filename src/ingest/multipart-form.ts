@@ -50,7 +50,7 @@ export interface FormPart {
   readonly contentType: string | undefined;
   /** Where the content begins, in bytes from the beginning of the form. */
   readonly offset: number;
-  /** The content. What is not read of it when the next part is asked for is skipped, and then it gives no more. */
+  /** The content. What is not read of it when the next part is asked for is skipped; to read it then throws. */
   readonly body: Pieces;
 }
 
@@ -78,16 +78,12 @@ export async function* multipartParts(source: Pieces, boundary: string): AsyncGe
       if (headers.kind === 'malformed') throw form.malformed(headers.reason);
       const { name, filename, contentType } = headers;
       yield { name, filename, contentType, offset: form.offset + CRLF.length, body: form.content(number) };
-      await skip(form.content(number));
+      await form.skipContent();
     }
     await form.skipEpilogue();
   } finally {
     await form.close();
   }
-}
-
-async function skip(content: Pieces): Promise<void> {
-  for await (const _ of content);
 }
 
 /** A field's value. Throws {@link MalformedMultipart} for one of over FORM_FIELD_BYTES, or one that is not UTF-8. */
@@ -150,7 +146,7 @@ class FormReader {
     let held = await this.#reader.fill(HEADERS_END.length);
     let end = indexOf(held, HEADERS_END);
     while (end < 0 && held.length < FORM_HEADER_BYTES + HEADERS_END.length) {
-      if (!(await this.#reader.more())) throw this.malformed('it ends within the headers of a part');
+      if (!(await this.#reader.more())) throw this.#cut('it ends within the headers of a part');
       held = this.#reader.buffered;
       end = indexOf(held, HEADERS_END);
     }
@@ -164,14 +160,28 @@ class FormReader {
     return block;
   }
 
-  /** The content of part `number`, from where it has been read to; nothing once that part has been left. */
+  /**
+   * The content of part `number`. Throws where the part has been left before its end: a body that just ended there
+   * would look complete.
+   */
   async *content(number: number): AsyncGenerator<Uint8Array, void, undefined> {
-    if (this.#open !== number) return;
+    this.#checkOpen(number);
     for await (const piece of this.#untilDelimiter('it ends within a part, before its closing boundary')) {
       yield piece;
-      if (this.#open !== number) return;
+      this.#checkOpen(number);
     }
     this.#open = 0;
+  }
+
+  #checkOpen(number: number): void {
+    if (this.#open !== number)
+      throw new Error('this part of the form has been left; its content cannot be read any more');
+  }
+
+  /** What is left of the part that is being read, if any. */
+  async skipContent(): Promise<void> {
+    if (this.#open === 0) return;
+    for await (const _ of this.content(this.#open));
   }
 
   async skipEpilogue(): Promise<void> {

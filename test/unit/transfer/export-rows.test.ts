@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { exportRows, type RowPage } from '../../../src/transfer/export-rows.ts';
+
+type Format = 'json' | 'ndjson';
+
+/** Pages with rows of the numbers given; `asked` notes what was asked for. */
+function table(counts: number[], asked: (string | null)[] = []): (after: string | null) => Promise<RowPage> {
+  return async (after) => {
+    asked.push(after);
+    const page = after === null ? 0 : Number(after);
+    const before = counts.slice(0, page).reduce((sum, count) => sum + count, 0);
+    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) => ({ n: before + n, name: 'a,\n"é"]' }));
+    return { rows, after: page + 1 < counts.length ? String(page + 1) : null };
+  };
+}
+
+async function textOf(format: Format, counts: number[]): Promise<string> {
+  let text = '';
+  for await (const piece of exportRows({ format, pages: table(counts) })) text += new TextDecoder().decode(piece);
+  return text;
+}
+
+describe('an export', () => {
+  it.each([[[0]], [[1]], [[2]], [[3, 3, 1]], [[1, 0, 1]], [[0, 2]], [[0, 0]], [[2, 0]], [[5, 5, 0]]])(
+    'of pages with %j rows is one JSON document, and lines of JSON',
+    async (counts) => {
+      const numbers = Array.from({ length: counts.reduce((sum, count) => sum + count, 0) }, (_, n) => n);
+      const parsed: { n: number }[] = JSON.parse(await textOf('json', counts));
+      expect(parsed.map((row) => row.n)).toEqual(numbers);
+      const lines = await textOf('ndjson', counts);
+      if (numbers.length === 0) expect(lines).toBe('');
+      else expect(lines.endsWith('\n')).toBe(true);
+      const rows: { n: number }[] = lines
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line));
+      expect(rows.map((row) => row.n)).toEqual(numbers);
+    },
+  );
+
+  it.each<[Format]>([['json'], ['ndjson']])(
+    'gives the rows of the first page before it asks for the second (%s)',
+    async (format) => {
+      const asked: (string | null)[] = [];
+      const rows = exportRows({ format, pages: table([2, 2, 2], asked) });
+      const first = await rows.next();
+      expect(new TextDecoder().decode(first.value ?? undefined)).toContain('"n":1');
+      expect(asked).toEqual([null]);
+      await rows.next();
+      expect(asked).toEqual([null, '1']);
+      await rows.return();
+      expect(asked).toEqual([null, '1']);
+    },
+  );
+
+  it('that fails midway throws, and what is out does not parse', async () => {
+    const pages = table([2, 2, 2]);
+    const failing = (after: string | null) => (after === '2' ? Promise.reject(new Error('D1 is away')) : pages(after));
+    let text = '';
+    const reading = (async () => {
+      for await (const piece of exportRows({ format: 'json', pages: failing })) text += new TextDecoder().decode(piece);
+    })();
+    await expect(reading).rejects.toThrow('D1 is away');
+    expect(text).toContain('"n":3');
+    expect(() => JSON.parse(text)).toThrow();
+  });
+
+  it('of 100,000 rows comes in pieces of a page each', async () => {
+    const counts = Array.from({ length: 200 }, () => 500);
+    let pieces = 0;
+    let largest = 0;
+    for await (const piece of exportRows({ format: 'ndjson', pages: table(counts) })) {
+      pieces += 1;
+      largest = Math.max(largest, piece.length);
+    }
+    expect(pieces).toBe(200);
+    expect(largest).toBeLessThan(500 * 40);
+  });
+});
