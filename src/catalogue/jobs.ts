@@ -12,7 +12,10 @@ export interface JobRecord {
 
 export const JOB_COLUMNS = 'job_id, backup_id, phase, filename, message, code, started_at, ended_at';
 
-/** Notes a run of a job, in place of what was known of it. A run that was overtaken by a later one changes nothing. */
+/**
+ * Notes a run of a job, in place of what was known of it. A run that was overtaken by a later one changes nothing: by
+ * its id, whose order is age, because who cleans up after a dead run does not know when that began.
+ */
 export async function recordJob(db: D1Database, job: JobRecord): Promise<void> {
   await db
     .prepare(
@@ -21,7 +24,7 @@ export async function recordJob(db: D1Database, job: JobRecord): Promise<void> {
          backup_id = excluded.backup_id, phase = excluded.phase, filename = excluded.filename,
          message = excluded.message, code = excluded.code,
          started_at = excluded.started_at, ended_at = excluded.ended_at
-       WHERE excluded.started_at >= jobs.started_at`,
+       WHERE excluded.backup_id >= jobs.backup_id`,
     )
     .bind(job.job_id, job.backup_id, job.phase, job.filename, job.message, job.code, job.started_at, job.ended_at)
     .run();

@@ -34,7 +34,7 @@ describe('jobs', () => {
     await recordJob(db, job());
     expect(await getJob(db, 'nightly')).toEqual(job());
     await recordJob(db, later);
-    await recordJob(db, job({ message: 'from a run that was overtaken' }));
+    await recordJob(db, job({ message: 'from a run that was overtaken', started_at: '2026-11-24T00:00:00.000Z' }));
     expect(await getJob(db, 'nightly')).toEqual(later);
   });
 
