@@ -17,7 +17,8 @@ function node(program: string, ...args: string[]): Promise<number> {
 
 const STEPS: readonly (readonly [string, () => Promise<number>])[] = [
   ['format and lint', () => node('@biomejs/biome/bin/biome', 'check', '.')],
-  ['types', () => node('typescript/bin/tsc', '--noEmit')],
+  ['types of the Worker', () => node('typescript/bin/tsc', '--noEmit')],
+  ['types of what runs on Node', () => node('typescript/bin/tsc', '--noEmit', '-p', 'src/cli')],
   [
     'tests',
     () => node('vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${REPORT}`),

@@ -67,7 +67,7 @@ async function signedUrl(vault: LocalVault, path: string): Promise<string> {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ expires_in: 600 }),
   });
-  const { url }: { url: string } = await response.json();
+  const { url } = (await response.json()) as { url: string };
   return new URL(url, vault.url).href;
 }
 
@@ -76,14 +76,15 @@ async function upload(vault: LocalVault, tar: SampleTar): Promise<{ receipt: Rec
   const watch = watchJob(await signedUrl(vault, `/jobs/${JOB_ID}/links`));
   await watch.opened;
   // `duplex` is what fetch wants of a body that is read while the answer may already come.
-  const init = {
+  const init: RequestInit = {
     method: 'PUT',
     headers: { 'content-type': 'application/x-tar', 'content-length': String(tar.size) },
     body: Readable.toWeb(createReadStream(tar.path, { highWaterMark: MIB })),
     duplex: 'half',
   };
   const [receipt, seconds] = await timed(async (): Promise<Receipt> => {
-    return (await request(vault, `/backup/upload/node_modules.tar?job_id=${JOB_ID}`, init)).json();
+    const response = await request(vault, `/backup/upload/node_modules.tar?job_id=${JOB_ID}`, init);
+    return (await response.json()) as Receipt;
   });
   const end = await watch.ended;
   expect(end.phase === 'done', `the job ended as ${end.phase}: ${end.detail}`);
@@ -145,7 +146,7 @@ async function run(vault: LocalVault, workDir: string): Promise<void> {
     false,
   );
   const stored = await downloadAndCompare(
-    'download, .zst as stored',
+    'download, .zst, unpacked',
     tar,
     () => request(vault, `${receipt.download_url}?format=zst`, identity),
     true,

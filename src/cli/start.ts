@@ -98,6 +98,17 @@ function withoutPort(args: string[]): string[] {
   return args.filter((arg, i) => arg !== '--port' && args[i - 1] !== '--port' && !arg.startsWith('--port='));
 }
 
+/** The shell between npm and us passes no signal on: when npm was told to end, all we see is another parent. */
+function stopWithParent(stop: () => void): void {
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    stop();
+  }, ASK_EVERY_MS);
+  watch.unref();
+}
+
 async function start(args: string[]): Promise<number> {
   const asked = readArguments(args);
   if (asked.help) return await exitCode(spawnWrangler(['dev', ...args], { stdio: 'inherit' }));
@@ -125,6 +136,7 @@ async function start(args: string[]): Promise<number> {
   // Ctrl-C reaches wrangler from the terminal; we only wait for it. What is sent to us alone is passed on.
   process.on('SIGINT', () => undefined);
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  stopWithParent(() => child.kill('SIGTERM'));
   const host = asked.ip === '*' || asked.ip === '0.0.0.0' ? 'localhost' : asked.ip;
   const { ADMIN_TOKEN } = await readVarsFile(varsFile);
   void greet(
