@@ -46,7 +46,9 @@ export function start(program: string, args: readonly string[], options: RunOpti
   const fed = options.stdin ? pipeline(createReadStream(options.stdin), child.stdin).catch(() => undefined) : null;
   if (!fed) child.stdin.end();
   const ended = new Promise<Ran>((resolve, reject) => {
-    child.on('error', (cause) => reject(new Error(`${program} cannot be run; the e2e tests need it installed`, { cause })));
+    child.on('error', (cause) =>
+      reject(new Error(`${program} cannot be run; the e2e tests need it installed`, { cause })),
+    );
     child.on('close', (code) => {
       resolve({ code: code ?? -1, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() });
     });
@@ -62,7 +64,8 @@ export function run(program: string, args: readonly string[], options: RunOption
 /** Like {@link run}, but any exit code other than 0 is an error that shows what the program said. */
 export async function runs(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const ran = await run(program, args, options);
-  if (ran.code !== 0) throw new Error(`${program} ended with ${ran.code}: ${ran.stderr}\n${ran.stdout.subarray(0, 2000)}`);
+  if (ran.code !== 0)
+    throw new Error(`${program} ended with ${ran.code}: ${ran.stderr}\n${ran.stdout.subarray(0, 2000)}`);
   return ran;
 }
 
@@ -78,7 +81,10 @@ export interface Answer {
 const TRAILER = '\n%{http_code} %{content_type}';
 
 /** curl with the body of the answer on its standard output: for uploads and JSON. */
-export function startCurl(args: readonly string[], options: RunOptions = {}): { child: ChildProcess; answer: Promise<Answer> } {
+export function startCurl(
+  args: readonly string[],
+  options: RunOptions = {},
+): { child: ChildProcess; answer: Promise<Answer> } {
   const { child, ended } = start('curl', ['-sS', '-w', TRAILER, ...args], options);
   const answer = ended.then(({ code, stdout, stderr }) => {
     const text = stdout.toString();
@@ -95,7 +101,10 @@ export function curl(args: readonly string[], options: RunOptions = {}): Promise
 }
 
 /** curl to a file; gives the last answer's status and headers (names in lower case). */
-export async function curlTo(file: string, args: readonly string[]): Promise<{ status: number; headers: Map<string, string> }> {
+export async function curlTo(
+  file: string,
+  args: readonly string[],
+): Promise<{ status: number; headers: Map<string, string> }> {
   const { stdout } = await runs('curl', ['-sS', '-D', '-', '-o', file, ...args]);
   return headersOf(stdout.toString());
 }
@@ -122,13 +131,15 @@ export interface Receipt {
   readonly file_size: number;
   readonly checksum: string;
   readonly stored_size: number;
-  readonly compression: { readonly codec: 'none' } | { readonly codec: 'zstd'; readonly frames: number; readonly engine: string };
+  readonly compression:
+    | { readonly codec: 'none' }
+    | { readonly codec: 'zstd'; readonly frames: number; readonly engine: string };
   readonly download_url: string;
 }
 
 /** Uploads with curl, expects the receipt. `query` such as `?compression=none`. */
 export async function put(vault: Vault, file: string, name: string, query = ''): Promise<Receipt> {
-  const answer = await curl([...bearer(vault), '-T', file, `${vault.url}/backup/upload/${name}${query}`]);
+  const answer = await curl([...bearer(vault), '-T', file, `${vault.url}/backup/upload/${encodeURIComponent(name)}${query}`]);
   return receiptIn(answer);
 }
 
@@ -140,7 +151,12 @@ export function receiptIn(answer: Answer): Receipt {
 }
 
 /** JSON over Node's own fetch. */
-export async function api<T>(vault: Vault, method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {
+export async function api<T>(
+  vault: Vault,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<{ status: number; body: T }> {
   const response = await fetch(`${vault.url}${path}`, {
     method,
     headers: { authorization: `Bearer ${vault.token}`, 'content-type': 'application/json' },
@@ -173,7 +189,11 @@ export async function listed(vault: Vault): Promise<string[]> {
 }
 
 /** Asks again until the answer is as wanted; then gives it. */
-export async function eventually<T>(withinMs: number, ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
+export async function eventually<T>(
+  withinMs: number,
+  ask: () => Promise<T>,
+  wanted: (answer: T) => boolean,
+): Promise<T> {
   const deadline = Date.now() + withinMs;
   while (true) {
     const answer = await ask();
@@ -206,7 +226,9 @@ export async function scratch(): Promise<Scratch> {
 
 /** Longer than a frame of the stored form, so that no repetition of it is found by a codec. */
 function mixedBlock(): Buffer {
-  const lines = Buffer.from('2026-11-23T07:30:00Z INFO backup of /srv/data: volume mounted, snapshot taken, nothing to do\n');
+  const lines = Buffer.from(
+    '2026-11-23T07:30:00Z INFO backup of /srv/data: volume mounted, snapshot taken, nothing to do\n',
+  );
   const text = Buffer.alloc(4 * MIB + 7, lines);
   return Buffer.concat([text, randomBytes(4 * MIB + 11)]);
 }

