@@ -182,6 +182,14 @@ function report(measures: readonly Measure[], receipt: Receipt): void {
   console.log('  (local simulator; the figures of the README come from npm run bench)');
 }
 
+/** Rejects on Ctrl-C, so that the vault is stopped as after any other failure. */
+const interrupted = new Promise<never>((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => reject(new DemoFailed(`It was interrupted (${signal}).`)));
+  }
+});
+interrupted.catch(() => undefined);
+
 async function demo(): Promise<void> {
   console.log('Starting a vault on the local runtime …');
   const workDir = await mkdtemp(join(tmpdir(), 'coldstream-demo-'));
@@ -189,20 +197,17 @@ async function demo(): Promise<void> {
   process.once('exit', removeWork);
   const vault = await startLocalVault();
   try {
-    await run(vault, workDir);
+    await Promise.race([run(vault, workDir), interrupted]);
   } finally {
     await vault.stop();
   }
 }
-
-// Leaving by exit() runs the exit handlers: the runtime is killed and what was made is removed.
-process.once('SIGINT', () => process.exit(130));
-process.once('SIGTERM', () => process.exit(143));
 
 try {
   await demo();
   console.log('\nAll bytes came back. The vault is stopped and its state removed.');
 } catch (error) {
   console.error(`\nThe demo failed. ${error instanceof DemoFailed ? error.message : String(error)}`);
-  process.exitCode = 1;
+  // At once: after an interruption a transfer may still be under way.
+  process.exit(1);
 }
