@@ -4,7 +4,10 @@ import { type Env, services } from './services.ts';
 
 const app = createApp();
 
-export default { fetch: app.fetch } satisfies ExportedHandler<Env>;
+export default {
+  fetch: app.fetch,
+  scheduled: (_event, env) => services(env).tidy(),
+} satisfies ExportedHandler<Env>;
 
 /** A Durable Object a job. Its alarm takes back what a dead upload left. */
 export class ProgressRoom extends progressRoom((env) => services(env as Env).reclaim) {}

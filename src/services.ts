@@ -1,12 +1,15 @@
+import { env as startEnv } from 'cloudflare:workers';
+import { purgeJobs } from './catalogue/jobs.ts';
+import { purgeLinks } from './catalogue/upload-links.ts';
+import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
 import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
-import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
+import { JOB_KEPT_MS } from './shared/limits.ts';
 import { ObjectStore } from './store/object-store.ts';
-import { env as startEnv } from 'cloudflare:workers';
 
 /** The bindings and variables of `wrangler.toml`, and the secrets. Nobody below knows them. */
 export interface Env {
@@ -25,6 +28,8 @@ export interface Services {
   readonly budget: IsolateBudget;
   readonly signingKeys: readonly SigningKey[];
   readonly reclaim: (dead: DeadUpload) => Promise<'removed' | 'kept'>;
+  /** Removes rows that have had their time: ends of jobs, claims of expired links. */
+  readonly tidy: () => Promise<void>;
 }
 
 /** The engine is chosen while the script starts: only then may zstd-codec make the functions that it needs. */
@@ -50,6 +55,10 @@ export function services(env: Env): Services {
     budget,
     signingKeys: parseSigningKeys(config.linkSigningKeys),
     reclaim: (dead) => reclaim(store, env.CATALOGUE, dead),
+    tidy: async () => {
+      await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());
+      await purgeLinks(env.CATALOGUE, new Date().toISOString());
+    },
   };
   made.set(env, all);
   return all;

@@ -3,7 +3,7 @@ import { VaultError } from '../shared/errors.ts';
 
 /** How the bytes of a backup are stored. */
 export type Compression =
-  | { readonly codec: 'zstd'; readonly level: number; readonly engine: string; readonly frames: number }
+  | { readonly codec: 'zstd'; readonly level: number; readonly engine: 'native' | 'wasm'; readonly frames: number }
   | { readonly codec: 'none' };
 
 /** What the catalogue knows of a backup: sizes in bytes, checksums in lower-case hex, the time in ISO 8601 (UTC). */
@@ -45,7 +45,9 @@ export function rowOf(backup: Backup): BackupRow {
 }
 
 function compressionOf(codec: string, level: number | null, engine: string | null, frames: number | null): Compression {
-  if (codec === 'zstd' && level !== null && engine !== null && frames !== null) return { codec, level, engine, frames };
+  if (codec === 'zstd' && level !== null && (engine === 'native' || engine === 'wasm') && frames !== null) {
+    return { codec, level, engine, frames };
+  }
   if (codec === 'none') return { codec };
   throw new TypeError(`a row of the catalogue has the unknown codec ${codec}`);
 }

@@ -4,7 +4,7 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { zstdDecode } from '../codec/zstd/transform.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { DECODE_BYTES, MIB } from '../shared/limits.ts';
+import { DECODE_BYTES, MIB, READER_STALL_MS } from '../shared/limits.ts';
 import { type ByteStream, type Pieces, pumpPieces, readPieces, type Stage } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ByteSpan, ObjectStore } from '../store/object-store.ts';
@@ -21,7 +21,10 @@ export interface DownloadRooms {
 
 export class StoredDataMissing extends VaultError {
   constructor() {
-    super('stored-data-corrupt', 'The data of this backup is missing from the storage, although the catalogue lists it.');
+    super(
+      'stored-data-corrupt',
+      'The data of this backup is missing from the storage, although the catalogue lists it.',
+    );
   }
 }
 
@@ -59,14 +62,16 @@ async function pump(
   try {
     const share = await rooms.budget.reserve(DECODE_BYTES);
     try {
-      await pumpPieces(contentOf(rooms, backup, representation, stored), writable);
+      await pumpPieces(contentOf(rooms, backup, representation, stored), writable, { stallMs: READER_STALL_MS });
     } finally {
       share.release();
     }
   } catch (error) {
     await stored.cancel(error).catch(() => undefined);
     await writable.abort(error).catch(() => undefined);
-    console.warn(JSON.stringify({ level: 'warn', event: 'download-broken', backup_id: backup.backup_id, cause: String(error) }));
+    console.warn(
+      JSON.stringify({ level: 'warn', event: 'download-broken', backup_id: backup.backup_id, cause: String(error) }),
+    );
   }
 }
 

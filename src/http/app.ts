@@ -6,7 +6,7 @@ import { VaultError } from '../shared/errors.ts';
 import type { App, AppContext, AppEnv } from './app-env.ts';
 import { drain } from './drain.ts';
 import { logRequest } from './log.ts';
-import { problemOf, problemResponse } from './problem.ts';
+import { problemHeaders, problemOf } from './problem.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { downloadRoutes } from './routes/download.ts';
 import { exportRoutes } from './routes/export.ts';
@@ -18,6 +18,15 @@ import { uploadRoutes } from './routes/upload.ts';
 import { refusal } from './validation.ts';
 
 const EXPOSED = ['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'];
+
+/** Pages of configured origins may read answers (Fetch standard); same-origin pages need no leave. */
+const CROSS_ORIGIN = cors({
+  origin: (origin, c: AppContext) => (c.get('services').config.allowedOrigins.includes(origin) ? origin : null),
+  allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
+  allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match'],
+  exposeHeaders: EXPOSED,
+  maxAge: 600,
+});
 
 /** The whole HTTP interface. Order matters in one place only: `/backup/upload…` stands before `/backup/{backup_id}`. */
 export function createApp(): App {
@@ -38,15 +47,7 @@ export function createApp(): App {
     c.set('services', services(c.env));
     await next();
   });
-  app.use(
-    cors({
-      origin: (origin, c: AppContext) => (c.get('services').config.allowedOrigins.includes(origin) ? origin : null),
-      allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
-      allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match'],
-      exposeHeaders: EXPOSED,
-      maxAge: 600,
-    }),
-  );
+  app.use((c, next) => (c.req.header('origin') === undefined ? next() : CROSS_ORIGIN(c, next)));
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   for (const routes of [uploadRoutes, linkRoutes, downloadRoutes, backupRoutes, jobRoutes, exportRoutes, tokenRoutes]) {
     routes(app);
@@ -65,12 +66,13 @@ export function createApp(): App {
 /** Every failure ends here: the client is heard out, and told. */
 async function refuse(error: Error, c: AppContext): Promise<Response> {
   c.set('failure', error);
-  const response = problemResponse(problemOf(error, c.get('requestId')));
+  const problem = problemOf(error, c.get('requestId'));
   if (c.req.raw.body) {
     await drain(c.req.raw.body);
-    response.headers.set('connection', 'close');
+    c.header('connection', 'close');
   }
-  return response;
+  // Not a Response of our own: headers that the route had set (Allow, Content-Range) belong to the answer.
+  return c.newResponse(JSON.stringify(problem), { status: problem.status, headers: problemHeaders(problem) });
 }
 
 function finish(c: AppContext): void {

@@ -100,13 +100,19 @@ function operationSection({ method, path, operation }: Listed): Html {
   return html`<section>
     <h3><b>${method}</b>${path}</h3>
     <p>${operation.summary}. ${operation.description ?? ''}</p>
-    ${parameters.length === 0 ? '' : html`<table>
-      ${parameters.map((parameter) => html`<tr>
+    ${
+      parameters.length === 0
+        ? ''
+        : html`<table>
+      ${parameters.map(
+        (parameter) => html`<tr>
         <th><code>${parameter.name}</code></th>
         <td>${parameter.in}${parameter.required ? ', required' : ''}</td>
         <td>${describe(parameter.schema)}</td>
-      </tr>`)}
-    </table>`}
+      </tr>`,
+      )}
+    </table>`
+    }
     <p>Answers: ${Object.entries(operation.responses ?? {}).map(([status, response]) => html`<code>${status}</code> ${'description' in response ? response.description : ''}; `)}</p>
   </section>`;
 }
@@ -114,7 +120,14 @@ function operationSection({ method, path, operation }: Listed): Html {
 /** A schema in a line: what it may be, and what it means. */
 function describe(schema: unknown): string {
   if (typeof schema !== 'object' || schema === null) return '';
-  const known: { description?: unknown; enum?: unknown; type?: unknown; minimum?: unknown; maximum?: unknown; default?: unknown } = schema;
+  const known: {
+    description?: unknown;
+    enum?: unknown;
+    type?: unknown;
+    minimum?: unknown;
+    maximum?: unknown;
+    default?: unknown;
+  } = schema;
   const range = known.minimum === undefined ? '' : ` ${known.minimum} to ${known.maximum}`;
   const kind = Array.isArray(known.enum) ? known.enum.join(' | ') : `${known.type ?? ''}${range}`;
   const fallback = known.default === undefined ? '' : `, default ${known.default}`;

@@ -14,7 +14,7 @@ export function logRequest(c: AppContext, ms: number): void {
     event: 'request',
     id: c.get('requestId'),
     method: c.req.raw.method,
-    route: routePath(c, -1),
+    route: routePath(c),
     status,
     bytes_in: numberOf(c.req.header('content-length')),
     bytes_out: numberOf(c.res.headers.get('content-length')),

@@ -1,3 +1,4 @@
+import { HTTPException } from 'hono/http-exception';
 import { type ErrorCode, VaultError } from '../shared/errors.ts';
 
 /** The one place where what happened becomes an HTTP status (RFC 9457). */
@@ -36,19 +37,27 @@ const PROBLEMS = {
   'links-not-configured': [503, 'Links are not configured'],
 } as const satisfies Record<ErrorCode, readonly [number, string]>;
 
+/** Hono's own refusal, which it throws for a body that is not JSON. */
+class MalformedJson extends VaultError {
+  constructor(cause: HTTPException) {
+    super('invalid-request', 'The body is not valid JSON.', { cause });
+  }
+}
+
 export type ProblemStatus = (typeof PROBLEMS)[ErrorCode][0];
 
 export interface Problem {
   readonly type: string;
   readonly title: string;
-  readonly status: number;
+  readonly status: ProblemStatus;
   readonly detail: string;
   readonly code: ErrorCode;
   readonly request_id: string;
 }
 
 /** What a client may know of an error. Anything that is not a {@link VaultError} is ours to look up by its id. */
-export function problemOf(error: unknown, requestId: string): Problem {
+export function problemOf(thrown: unknown, requestId: string): Problem {
+  const error = thrown instanceof HTTPException && thrown.status === 400 ? new MalformedJson(thrown) : thrown;
   const code: ErrorCode = error instanceof VaultError ? error.code : 'internal-error';
   const detail =
     error instanceof VaultError ? error.message : `Try again; if it happens again, report request ${requestId}.`;
@@ -56,9 +65,12 @@ export function problemOf(error: unknown, requestId: string): Problem {
   return { type: `/docs#${code}`, title, status, detail, code, request_id: requestId };
 }
 
-export function problemResponse(problem: Problem): Response {
-  const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' });
-  if (problem.status === 401) headers.set('www-authenticate', 'Bearer');
-  if (problem.status === 426) headers.set('upgrade', 'websocket');
-  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+/** Headers that belong to a problem's answer. */
+export function problemHeaders(problem: Problem): Record<string, string> {
+  return {
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+    ...(problem.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    ...(problem.status === 426 ? { upgrade: 'websocket' } : {}),
+  };
 }

@@ -81,7 +81,9 @@ export const UploadOptions = z.object({
 export const PageQuery = z.object({
   prefix: z.string().optional().openapi({ description: 'Beginning of the filename' }),
   cursor: z.string().optional(),
-  limit: wholeNumber(1, MAX_PAGE_ROWS).optional().openapi({ description: `Default ${PAGE_ROWS}` }),
+  limit: wholeNumber(1, MAX_PAGE_ROWS)
+    .optional()
+    .openapi({ description: `Default ${PAGE_ROWS}` }),
 });
 
 export const BackupParam = z.object({ backup_id: ulid });
@@ -138,7 +140,13 @@ export const JobSchema = z
 export const TokenRequest = z.object({
   name: z.string().min(1).max(100),
   scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
-  expires_in: z.number().int().min(1).max(10 * 365 * 24 * 3600).optional().openapi({ description: 'Seconds; without it the token does not expire' }),
+  expires_in: z
+    .number()
+    .int()
+    .min(1)
+    .max(10 * 365 * 24 * 3600)
+    .optional()
+    .openapi({ description: 'Seconds; without it the token does not expire' }),
 });
 export const TokenSchema = z
   .object({

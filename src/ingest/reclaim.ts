@@ -16,7 +16,11 @@ export interface DeadUpload {
  * not even what a receipt tells: its sender was never answered, and will send it again. Rejects where the storage
  * cannot be reached; the alarm then tries again.
  */
-export async function reclaim(store: ObjectStore, catalogue: D1Database, dead: DeadUpload): Promise<'removed' | 'kept'> {
+export async function reclaim(
+  store: ObjectStore,
+  catalogue: D1Database,
+  dead: DeadUpload,
+): Promise<'removed' | 'kept'> {
   if (await getBackup(catalogue, dead.backup_id)) return 'kept';
   if (dead.open) await store.abortUpload(dead.open);
   await store.remove([dataKey(dead.backup_id), receiptKey(dead.backup_id)]);

@@ -56,7 +56,10 @@ async function readEnding(parts: AsyncGenerator<FormPart, void, undefined>): Pro
   for await (const part of parts) {
     refuseFile(part);
     if (MUST_COME_FIRST.has(part.name)) {
-      throw new VaultError('invalid-option', `The field "${part.name}" stands after the file, where it is too late. Send it before the file.`);
+      throw new VaultError(
+        'invalid-option',
+        `The field "${part.name}" stands after the file, where it is too late. Send it before the file.`,
+      );
     }
     fields[part.name] = await readField(part);
   }
@@ -65,5 +68,6 @@ async function readEnding(parts: AsyncGenerator<FormPart, void, undefined>): Pro
 
 /** A file that we would drop is a file that somebody believes to be safe. */
 function refuseFile(part: FormPart): void {
-  if (part.filename !== undefined) throw new MalformedMultipart('the form has a second file; send one file a form, as the part "file"', part.offset);
+  if (part.filename !== undefined)
+    throw new MalformedMultipart('the form has a second file; send one file a form, as the part "file"', part.offset);
 }

@@ -53,7 +53,10 @@ export class ChecksumMismatch extends VaultError {
   readonly received: string;
 
   constructor(received: string) {
-    super('checksum-mismatch', `The bytes that arrived have the SHA-256 ${received}, not the one expected. Send it again.`);
+    super(
+      'checksum-mismatch',
+      `The bytes that arrived have the SHA-256 ${received}, not the one expected. Send it again.`,
+    );
     this.received = received;
   }
 }
@@ -76,7 +79,12 @@ export class UploadInterrupted extends VaultError {
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
   const { job_id, backup_id } = order;
-  const begun = await rooms.jobs.begin({ job_id, backup_id, total: order.total, message: `Waiting to receive ${order.filename}` });
+  const begun = await rooms.jobs.begin({
+    job_id,
+    backup_id,
+    total: order.total,
+    message: `Waiting to receive ${order.filename}`,
+  });
   if (begun.kind === 'running') throw new JobRunning(job_id);
   const job = rooms.jobs.publisher(job_id, backup_id);
   const started_at = new Date().toISOString();
@@ -92,7 +100,14 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     }
     await commit(rooms, backup, job);
     const message = `Stored ${order.filename}`;
-    await job.finish({ phase: 'done', backup_id, current: backup.file_size, total: backup.file_size, stored: backup.stored_size, message });
+    await job.finish({
+      phase: 'done',
+      backup_id,
+      current: backup.file_size,
+      total: backup.file_size,
+      stored: backup.stored_size,
+      message,
+    });
     // Taken over in the last moment: whoever took over has removed it, or will.
     if (!job.alive()) throw new JobSuperseded(job_id);
     await noteJob(rooms, order, started_at, 'done', message, null);
@@ -104,19 +119,37 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
 }
 
 /** Tells a job that its upload was refused before it began: somebody may be watching. A job that runs is left alone. */
-export async function refuseUpload(jobs: JobRooms, job_id: string, backup_id: string, refusal: VaultError): Promise<void> {
+export async function refuseUpload(
+  jobs: JobRooms,
+  job_id: string,
+  backup_id: string,
+  refusal: VaultError,
+): Promise<void> {
   const begun = await jobs.begin({ job_id, backup_id, total: 0, message: 'Refused' });
   if (begun.kind === 'running') return;
   const { code, message } = refusal;
-  await jobs.publisher(job_id, backup_id).finish({ phase: 'failed', code, detail: message, message: 'The upload was refused' });
+  await jobs
+    .publisher(job_id, backup_id)
+    .finish({ phase: 'failed', code, detail: message, message: 'The upload was refused' });
 }
 
 /** Content in, data object out. Gives the receipt of what is now stored. */
-async function receive(rooms: UploadRooms, order: UploadOrder, job: JobPublisher, writer: ObjectWriter): Promise<Backup> {
+async function receive(
+  rooms: UploadRooms,
+  order: UploadOrder,
+  job: JobPublisher,
+  writer: ObjectWriter,
+): Promise<Backup> {
   const digest = sha256Digest();
   let received = 0;
   const report = (phase: 'receiving' | 'storing' | 'verifying', message: string) =>
-    job.publish({ phase, current: received, total: Math.max(order.total, received), stored: writer.bytesWritten, message });
+    job.publish({
+      phase,
+      current: received,
+      total: Math.max(order.total, received),
+      stored: writer.bytesWritten,
+      message,
+    });
 
   async function* metered(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const piece of fromSender(order.content)) {
@@ -124,7 +157,13 @@ async function receive(rooms: UploadRooms, order: UploadOrder, job: JobPublisher
       if (received > order.max_bytes) throw new FileTooLarge(order.max_bytes);
       if (!job.alive()) throw new JobSuperseded(order.job_id);
       digest.update(piece);
-      job.publish({ phase: 'receiving', current: received, total: order.total, stored: writer.bytesWritten, message: `Receiving ${order.filename}` });
+      job.publish({
+        phase: 'receiving',
+        current: received,
+        total: order.total,
+        stored: writer.bytesWritten,
+        message: `Receiving ${order.filename}`,
+      });
       yield piece;
     }
   }
@@ -132,7 +171,13 @@ async function receive(rooms: UploadRooms, order: UploadOrder, job: JobPublisher
   const { pieces, compressed } = await lookAhead(metered());
   const plain = order.compression === 'none' || (order.compression === 'auto' && compressed);
   let frames = 0;
-  const encode = seekableEncode({ engine: rooms.engine, level: order.level, onFrames: (count) => { frames = count; } });
+  const encode = seekableEncode({
+    engine: rooms.engine,
+    level: order.level,
+    onFrames: (count) => {
+      frames = count;
+    },
+  });
   const storedDigest: Sha256Digest | null = plain ? null : sha256Digest();
   for await (const piece of plain ? pieces : encode(pieces)) {
     storedDigest?.update(piece);
@@ -178,13 +223,23 @@ async function takeBack(
   startedAt: string,
   error: unknown,
 ): Promise<void> {
-  const { code, message } = error instanceof VaultError ? error : { code: 'internal-error' as const, message: 'The upload failed. Send it again.' };
+  const { code, message } =
+    error instanceof VaultError
+      ? error
+      : { code: 'internal-error' as const, message: 'The upload failed. Send it again.' };
   try {
     await writer.abort();
     await deleteBackup(rooms.catalogue, order.backup_id);
     await rooms.store.remove([dataKey(order.backup_id), receiptKey(order.backup_id)]);
   } catch (cause) {
-    console.error(JSON.stringify({ level: 'error', event: 'cleanup-left-to-alarm', backup_id: order.backup_id, cause: String(cause) }));
+    console.error(
+      JSON.stringify({
+        level: 'error',
+        event: 'cleanup-left-to-alarm',
+        backup_id: order.backup_id,
+        cause: String(cause),
+      }),
+    );
     job.abandon();
     return;
   }
@@ -193,10 +248,26 @@ async function takeBack(
 }
 
 /** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
-async function noteJob(rooms: UploadRooms, order: UploadOrder, started_at: string, phase: 'done' | 'failed', message: string, code: string | null): Promise<void> {
+async function noteJob(
+  rooms: UploadRooms,
+  order: UploadOrder,
+  started_at: string,
+  phase: 'done' | 'failed',
+  message: string,
+  code: string | null,
+): Promise<void> {
   const { job_id, backup_id, filename } = order;
-  await recordJob(rooms.catalogue, { job_id, backup_id, filename, phase, message, code, started_at, ended_at: new Date().toISOString() }).catch(
-    (cause: unknown) => console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
+  await recordJob(rooms.catalogue, {
+    job_id,
+    backup_id,
+    filename,
+    phase,
+    message,
+    code,
+    started_at,
+    ended_at: new Date().toISOString(),
+  }).catch((cause: unknown) =>
+    console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
   );
 }
 
@@ -223,7 +294,9 @@ async function nextFromSender(pieces: AsyncIterator<Uint8Array>): Promise<Iterat
 }
 
 /** Pulls the first piece to see what the content is, and gives it back in front of the others. */
-async function lookAhead(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<{ pieces: Pieces; compressed: boolean }> {
+async function lookAhead(
+  source: AsyncGenerator<Uint8Array, void, undefined>,
+): Promise<{ pieces: Pieces; compressed: boolean }> {
   const first = await source.next();
   async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
     try {

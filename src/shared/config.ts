@@ -61,6 +61,7 @@ function parseSize(name: string, text: string | null): number | null {
   if (text === null) return null;
   const [, digits, unit] = /^(\d+)\s*(|KiB|MiB|GiB)$/.exec(text) ?? [];
   const bytes = Number(digits) * (UNITS[unit ?? ''] ?? Number.NaN);
-  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new Error(`${name}: a number of bytes, or one with KiB, MiB or GiB`);
+  if (!Number.isSafeInteger(bytes) || bytes < 1)
+    throw new Error(`${name}: a number of bytes, or one with KiB, MiB or GiB`);
   return bytes;
 }

@@ -35,7 +35,8 @@ export class IsolateBudget {
 
   /** Resolves when `bytes` are free and everybody before has been served. Rejects with the signal's reason. */
   async reserve(bytes: number, signal?: AbortSignal): Promise<Share> {
-    if (bytes > this.#totalBytes) throw new RangeError(`one share of ${bytes} bytes never fits into ${this.#totalBytes}`);
+    if (bytes > this.#totalBytes)
+      throw new RangeError(`one share of ${bytes} bytes never fits into ${this.#totalBytes}`);
     const holder: Holder = { bytes, seenAt: Date.now() };
     this.#queue.push(holder);
     try {
@@ -63,7 +64,9 @@ export class IsolateBudget {
   #mayEnter(holder: Holder): boolean {
     const deadline = Date.now() - BUDGET_LEASE_MS;
     for (const other of this.#holders) if (other.seenAt < deadline) this.#holders.delete(other);
-    const first = this.#queue.find((waiting) => waiting.seenAt > Date.now() - 40 * BUDGET_POLL_MS || waiting === holder);
+    const first = this.#queue.find(
+      (waiting) => waiting.seenAt > Date.now() - 40 * BUDGET_POLL_MS || waiting === holder,
+    );
     return first === holder && this.usedBytes + holder.bytes <= this.#totalBytes;
   }
 }

@@ -34,6 +34,9 @@ export const UPLOAD_BYTES = (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_B
 /** One frame decoded, the one before it on its way out, and the compressed bytes ahead of them. */
 export const DECODE_BYTES = 3 * FRAME_BYTES;
 
+/** Bytes of an upload read at once: large enough to be cheap, small enough to show progress on a slow line. */
+export const UPLOAD_READ_BYTES = 512 * KIB;
+
 /** How often a request that waits for its share asks again; it must do I/O of its own meanwhile (platform). */
 export const BUDGET_POLL_MS = 50;
 /** A share whose holder gave no sign for so long belongs to a request that the runtime has killed. */

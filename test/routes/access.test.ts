@@ -8,7 +8,11 @@ interface Link {
 }
 
 async function post<T>(path: string, body: unknown = {}): Promise<T> {
-  const response = await ask(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
+  const response = await ask(path, {
+    method: 'POST',
+    body: JSON.stringify(body),
+    headers: { 'content-type': 'application/json' },
+  });
   expect(response.status, await response.clone().text()).toBeLessThan(300);
   return response.json<T>();
 }
@@ -49,14 +53,20 @@ describe('tokens', () => {
   });
 
   it('are shown once, stored as hashes, expire and are revoked', async () => {
-    const made = await post<{ token: string; token_id: string }>('/tokens', { name: 'ci', scopes: ['read'], expires_in: 1000 });
+    const made = await post<{ token: string; token_id: string }>('/tokens', {
+      name: 'ci',
+      scopes: ['read'],
+      expires_in: 1000,
+    });
     const listed = await (await ask('/tokens')).text();
     expect(listed).toContain(made.token_id);
     expect(listed).not.toContain(made.token);
     const stored = JSON.stringify((await env.CATALOGUE.prepare('SELECT * FROM tokens').all()).results);
     expect(stored).not.toContain(made.token.split('_')[2]);
     expect((await ask('/backup', { token: made.token })).status).toBe(200);
-    await env.CATALOGUE.prepare('UPDATE tokens SET expires_at = ? WHERE token_id = ?').bind('2020-01-01T00:00:00.000Z', made.token_id).run();
+    await env.CATALOGUE.prepare('UPDATE tokens SET expires_at = ? WHERE token_id = ?')
+      .bind('2020-01-01T00:00:00.000Z', made.token_id)
+      .run();
     await expectProblem(await ask('/backup', { token: made.token }), 401, 'unauthorized');
     expect((await ask(`/tokens/${made.token_id}`, { method: 'DELETE' })).status).toBe(204);
     await expectProblem(await ask(`/tokens/${made.token_id}`, { method: 'DELETE' }), 404, 'not-found');
@@ -66,15 +76,27 @@ describe('tokens', () => {
 
   it('are refused with scopes that do not exist', async () => {
     const body = JSON.stringify({ name: 'x', scopes: ['root'] });
-    await expectProblem(await ask('/tokens', { method: 'POST', body, headers: { 'content-type': 'application/json' } }), 400, 'invalid-request');
-    await expectProblem(await ask('/tokens', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } }), 400, 'invalid-request');
+    await expectProblem(
+      await ask('/tokens', { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
+      400,
+      'invalid-request',
+    );
+    await expectProblem(
+      await ask('/tokens', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } }),
+      400,
+      'invalid-request',
+    );
   });
 });
 
 describe('signed links', () => {
   it('open a download without a token, by GET and HEAD', async () => {
     const { backup_id, stored_size } = await put('linked.tar', sample(10_000));
-    const { url, expires_at } = await post<Link>(`/backup/${backup_id}/links`, { format: 'zst', filename: 'für dich.zst', expires_in: 60 });
+    const { url, expires_at } = await post<Link>(`/backup/${backup_id}/links`, {
+      format: 'zst',
+      filename: 'für dich.zst',
+      expires_in: 60,
+    });
     expect(Date.parse(expires_at)).toBeGreaterThan(Date.now() + 50_000);
     const get = await ask(url, asNobody);
     expect(get.status).toBe(200);
@@ -102,19 +124,30 @@ describe('signed links', () => {
   });
 
   it('open one upload, once', async () => {
-    const link = await post<Link & { watch_url: string; job_id: string }>('/backup/upload-links', { filename: 'gift ü.tar', max_bytes: 1000, job_id: 'gift' });
+    const link = await post<Link & { watch_url: string; job_id: string }>('/backup/upload-links', {
+      filename: 'gift ü.tar',
+      max_bytes: 1000,
+      job_id: 'gift',
+    });
     expect(link.job_id).toBe('gift');
     await expectProblem(await ask(link.url, { ...asNobody, method: 'PUT', body: sample(1001) }), 413, 'file-too-large');
     const done = await ask(link.url, { ...asNobody, method: 'PUT', body: sample(1000) });
     expect(done.status).toBe(201);
     expect(await done.json()).toMatchObject({ filename: 'gift ü.tar', job_id: 'gift' });
     await expectProblem(await ask(link.url, { ...asNobody, method: 'PUT', body: sample(10) }), 409, 'link-used');
-    await expectProblem(await ask(`${link.url}&level=9`, { ...asNobody, method: 'PUT', body: sample(10) }), 403, 'bad-signature');
+    await expectProblem(
+      await ask(`${link.url}&level=9`, { ...asNobody, method: 'PUT', body: sample(10) }),
+      403,
+      'bad-signature',
+    );
     await expectProblem(await ask(link.url, asNobody), 404, 'not-found').catch(async () => undefined);
   });
 
   it('watch a job, and only that one', async () => {
-    const { watch_url } = await post<{ watch_url: string }>('/backup/upload-links', { filename: 'a.tar', job_id: 'watched' });
+    const { watch_url } = await post<{ watch_url: string }>('/backup/upload-links', {
+      filename: 'a.tar',
+      job_id: 'watched',
+    });
     const http = watch_url.replace(/^ws/, 'http');
     const upgrade = { ...asNobody, headers: { upgrade: 'websocket' } };
     const response = await ask(http, upgrade);
@@ -129,7 +162,11 @@ describe('signed links', () => {
     for (const expires_in of [0, 604_801, 1.5]) {
       const body = JSON.stringify({ expires_in });
       const headers = { 'content-type': 'application/json' };
-      await expectProblem(await ask(`/backup/${backup_id}/links`, { method: 'POST', body, headers }), 400, 'invalid-request');
+      await expectProblem(
+        await ask(`/backup/${backup_id}/links`, { method: 'POST', body, headers }),
+        400,
+        'invalid-request',
+      );
     }
     const bare = await ask(`/backup/${backup_id}/links`, { method: 'POST' });
     expect(bare.status).toBe(200);
@@ -138,10 +175,12 @@ describe('signed links', () => {
 
 describe('watching', () => {
   it('checks the origin of a browser', async () => {
-    const watch = (headers: Record<string, string>) => ask('/ws/backup/o', { headers: { upgrade: 'websocket', ...headers } });
+    const watch = (headers: Record<string, string>) =>
+      ask('/ws/backup/o', { headers: { upgrade: 'websocket', ...headers } });
     await expectProblem(await watch({ origin: 'https://evil.test' }), 403, 'bad-origin');
     await expectProblem(await watch({ origin: 'null' }), 403, 'bad-origin');
-    for (const headers of [{ origin: 'https://vault.test' }, {}]) {
+    const welcome: Record<string, string>[] = [{ origin: 'https://vault.test' }, {}];
+    for (const headers of welcome) {
       const response = await watch(headers);
       expect(response.status).toBe(101);
       response.webSocket?.accept();

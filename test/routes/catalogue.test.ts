@@ -78,7 +78,9 @@ describe('GET /export/stream', () => {
   });
 
   it('breaks when a later page cannot be read', async () => {
-    await env.CATALOGUE.prepare(`UPDATE backups SET codec = 'unknown' WHERE backup_id = '01EXPORT000000000000001200'`).run();
+    await env.CATALOGUE.prepare(
+      `UPDATE backups SET codec = 'unknown' WHERE backup_id = '01EXPORT000000000000001200'`,
+    ).run();
     const response = await ask('/export/stream');
     await expect(response.text()).rejects.toThrow();
     await env.CATALOGUE.prepare(`DELETE FROM backups WHERE backup_id LIKE '01EXPORT%'`).run();

@@ -1,5 +1,5 @@
-import { gunzipSync } from 'node:zlib';
 import { env } from 'cloudflare:workers';
+import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { MIB } from '../../src/shared/limits.ts';
 import { ask, expectProblem, put, type Receipt, sample, sha256Hex } from '../support/vault.ts';
@@ -46,7 +46,14 @@ describe('GET /backup/{id}/download', () => {
       await get.body?.cancel();
       expect(head.status).toBe(200);
       expect(head.body).toBeNull();
-      for (const name of ['content-length', 'etag', 'content-type', 'content-disposition', 'accept-ranges', 'repr-digest']) {
+      for (const name of [
+        'content-length',
+        'etag',
+        'content-type',
+        'content-disposition',
+        'accept-ranges',
+        'repr-digest',
+      ]) {
         expect(head.headers.get(name), name).toBe(get.headers.get(name));
       }
     }
@@ -55,7 +62,7 @@ describe('GET /backup/{id}/download', () => {
   it('passes the stored frames to a client that takes zstd', async () => {
     const response = await ask(packed.download_url, asClient('gzip, zstd;q=0.8'));
     expect(response.headers.get('content-encoding')).toBe('zstd');
-    expect(response.headers.get('vary')).toBe('Accept-Encoding');
+    expect(response.headers.get('vary')).toContain('Accept-Encoding');
     expect(response.headers.get('content-length')).toBe(String(packed.stored_size));
     await response.body?.cancel();
     for (const encodings of ['gzip, br', 'zstd;q=0', '*', '']) {
@@ -96,7 +103,10 @@ describe('GET /backup/{id}/download', () => {
     for (const [query, init] of asked) {
       const tag = (await ask(packed.download_url + query, { ...init, method: 'HEAD' })).headers.get('etag') ?? '';
       tags.add(tag);
-      const again = await ask(packed.download_url + query, { ...init, headers: { 'if-none-match': `"other", W/${tag}` } });
+      const again = await ask(packed.download_url + query, {
+        ...init,
+        headers: { 'if-none-match': `"other", W/${tag}` },
+      });
       expect(again.status).toBe(304);
       expect(again.headers.get('etag')).toBe(tag);
     }
@@ -121,7 +131,8 @@ describe('GET /backup/{id}/download', () => {
       expect(response.status).toBe(status);
       const start = from < 0 ? bytes.length + from : from;
       const end = Math.min(bytes.length, start + length);
-      if (status === 206) expect(response.headers.get('content-range')).toBe(`bytes ${start}-${end - 1}/${bytes.length}`);
+      if (status === 206)
+        expect(response.headers.get('content-range')).toBe(`bytes ${start}-${end - 1}/${bytes.length}`);
       expect(response.headers.get('content-length')).toBe(String(end - start));
       expect(await sha256Hex(new Uint8Array(await response.bytes()))).toBe(await sha256Hex(bytes.slice(start, end)));
     }

@@ -38,7 +38,20 @@ interface Operation {
 interface Document {
   openapi: string;
   paths: Record<string, Record<string, Operation>>;
-  components: { schemas: Record<string, { required?: string[]; properties?: Record<string, unknown> }> };
+  components: { schemas: Record<string, Schema> };
+}
+interface Schema {
+  $ref?: string;
+  allOf?: Schema[];
+  required?: string[];
+  properties?: Record<string, unknown>;
+}
+
+/** A schema and all that it is made of. */
+function schemasOf(document: Document, ref: string): Schema[] {
+  const schema = document.components.schemas[ref.split('/').at(-1) ?? ''] ?? {};
+  const parts = schema.allOf ?? [];
+  return [schema, ...parts.flatMap((part) => (part.$ref ? schemasOf(document, part.$ref) : [part]))];
 }
 
 describe('the OpenAPI document', () => {
@@ -74,8 +87,17 @@ describe('the OpenAPI document', () => {
           .replace('{filename}', 'api.tar')
           .replace('{token_id}', 'none');
         if (method === 'delete') continue;
-        const body = method === 'put' ? sample(5) : method === 'post' ? '{"filename":"a.tar","name":"n","scopes":["read"]}' : undefined;
-        const response = await ask(real, { method: method.toUpperCase(), body, headers: { 'content-type': 'application/json' } });
+        const body =
+          method === 'put'
+            ? sample(5)
+            : method === 'post'
+              ? '{"filename":"a.tar","name":"n","scopes":["read"]}'
+              : undefined;
+        const response = await ask(real, {
+          method: method.toUpperCase(),
+          body,
+          headers: { 'content-type': 'application/json' },
+        });
         const declared = operation.responses[String(response.status)];
         expect(declared, `${method} ${path} answered ${response.status}`).toBeDefined();
         const type = response.headers.get('content-type')?.split(';')[0] ?? '';
@@ -84,10 +106,12 @@ describe('the OpenAPI document', () => {
           await response.body?.cancel();
           continue;
         }
-        const schema = document.components.schemas[ref.split('/').at(-1) ?? ''];
+        const schemas = schemasOf(document, ref);
         const answer: Record<string, unknown> = await response.json();
-        for (const name of schema?.required ?? []) expect(answer, `${method} ${path}`).toHaveProperty(name);
-        for (const name of Object.keys(answer)) expect(Object.keys(schema?.properties ?? {}), `${method} ${path}`).toContain(name);
+        const required = schemas.flatMap((schema) => schema.required ?? []);
+        const known = schemas.flatMap((schema) => Object.keys(schema.properties ?? {}));
+        for (const name of required) expect(answer, `${method} ${path}`).toHaveProperty(name);
+        for (const name of Object.keys(answer)) expect(known, `${method} ${path}`).toContain(name);
       }
     }
   });

@@ -2,10 +2,14 @@ import type { D1Migration } from 'cloudflare:test';
 
 declare global {
   namespace Cloudflare {
+    interface GlobalProps {
+      mainModule: typeof import('../../src/index.ts');
+    }
     interface Env {
       readonly VAULT: R2Bucket;
       readonly CATALOGUE: D1Database;
       readonly JOBS: DurableObjectNamespace;
+      readonly ZSTD_ENGINE: string;
       readonly ADMIN_TOKEN: string;
       readonly LINK_SIGNING_KEYS: string;
       readonly MIGRATIONS: D1Migration[];

@@ -16,7 +16,7 @@ export function faultyBucket(bucket: R2Bucket, fault: Fault): { bucket: R2Bucket
     return new Proxy(target, {
       get(object, name) {
         const value: unknown = Reflect.get(object, name);
-        if (typeof value !== 'function') return value;
+        if (!isMethod(value)) return value;
         return (...args: unknown[]) => call(object, String(name), value, args);
       },
     });
@@ -35,4 +35,8 @@ export function faultyBucket(bucket: R2Bucket, fault: Fault): { bucket: R2Bucket
   }
 
   return { bucket: wrap(bucket), calls };
+}
+
+function isMethod(value: unknown): value is (...args: unknown[]) => unknown {
+  return typeof value === 'function';
 }

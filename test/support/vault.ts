@@ -1,5 +1,6 @@
 import { env, exports } from 'cloudflare:workers';
 import { expect } from 'vitest';
+import { hex, sha256 } from '../../src/shared/bytes.ts';
 
 /** The vault as its clients see it: whole requests, in the runtime. */
 export async function ask(path: string, init: RequestInit & { token?: string | null } = {}): Promise<Response> {
@@ -78,5 +79,5 @@ export function chunked(bytes: Uint8Array, chunkBytes: number): ReadableStream<U
 }
 
 export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex();
+  return hex(await sha256(bytes));
 }

@@ -38,7 +38,9 @@ export function exportRoutes(app: App): void {
     const { readable, writable } = new IdentityTransformStream();
     c.executionCtx.waitUntil(
       pumpPieces(rows, writable).catch((cause: unknown) => {
-        console.error(JSON.stringify({ level: 'error', event: 'export-broken', id: c.get('requestId'), cause: String(cause) }));
+        console.error(
+          JSON.stringify({ level: 'error', event: 'export-broken', id: c.get('requestId'), cause: String(cause) }),
+        );
       }),
     );
     return new Response(readable, {

@@ -1,6 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
-import { VaultError } from '../../shared/errors.ts';
 import { isSigned } from '../../links/signed-link.ts';
+import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { json, problems } from '../openapi.ts';

@@ -68,7 +68,7 @@ export function linkRoutes(app: App): void {
   });
 
   app.openapi(downloadLink, async (c) => {
-    const { format, filename, expires_in } = c.req.valid('json') ?? LinkRequest.parse({});
+    const { format, filename, expires_in } = LinkRequest.parse(c.req.valid('json') ?? {});
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     // Asked here, so that no link is made that cannot be opened.
     representationOf(backup, format ?? 'identity', false);
@@ -79,14 +79,20 @@ export function linkRoutes(app: App): void {
   });
 
   app.openapi(watchLink, async (c) => {
-    const { expires_in } = c.req.valid('json') ?? WatchLinkRequest.parse({});
+    const { expires_in } = WatchLinkRequest.parse(c.req.valid('json') ?? {});
     const { job_id } = c.req.valid('param');
     const { url, expires_at } = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), expires_in);
     return c.json({ url: asWebSocket(url), expires_at }, 200);
   });
 }
 
-async function signedUrl(c: AppContext, method: 'GET' | 'PUT', path: string, params: URLSearchParams, expiresIn: number) {
+async function signedUrl(
+  c: AppContext,
+  method: 'GET' | 'PUT',
+  path: string,
+  params: URLSearchParams,
+  expiresIn: number,
+) {
   const [newest] = c.get('services').signingKeys;
   if (!newest) throw new LinksNotConfigured();
   const expires = Math.floor(Date.now() / 1000) + expiresIn;

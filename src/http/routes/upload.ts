@@ -1,20 +1,20 @@
 import { createRoute } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
-import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
 import type { Backup } from '../../catalogue/backups.ts';
+import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
+import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
-import { refuseUpload, upload, type UploadOrder } from '../../ingest/upload.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { FRAME_BYTES } from '../../shared/limits.ts';
+import { UPLOAD_READ_BYTES } from '../../shared/limits.ts';
 import { type Pieces, readPieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
-import { backupView } from '../views.ts';
 import { jobId, ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { checkOptions } from '../validation.ts';
+import { backupView } from '../views.ts';
 
 const DEFAULT_LEVEL = 3;
 
@@ -26,7 +26,10 @@ class LinkUsed extends VaultError {
 
 class LevelUnsupported extends VaultError {
   constructor(level: number, highest: number) {
-    super('level-unsupported', `Level ${level} does not fit into the memory of the engine in use; the highest is ${highest}.`);
+    super(
+      'level-unsupported',
+      `Level ${level} does not fit into the memory of the engine in use; the highest is ${highest}.`,
+    );
   }
 }
 
@@ -122,11 +125,13 @@ async function orTellJob<T>(c: AppContext, given: Record<string, string>, prepar
 function orderOf(c: AppContext, rawName: string, given: Record<string, string>, contentType: string | undefined) {
   const { config, engine } = c.get('services');
   const options = checkOptions(given);
-  if (options.recipient !== undefined) throw new InvalidOption('recipient: this vault does not encrypt; encrypt before you send, e.g. with age.');
+  if (options.recipient !== undefined)
+    throw new InvalidOption('recipient: this vault does not encrypt; encrypt before you send, e.g. with age.');
   const filename = checkFilename(rawName);
   checkSuffix(filename, config.allowedSuffixes);
   const level = options.level ?? DEFAULT_LEVEL;
-  if (level > engine.highestLevel && options.compression !== 'none') throw new LevelUnsupported(level, engine.highestLevel);
+  if (level > engine.highestLevel && options.compression !== 'none')
+    throw new LevelUnsupported(level, engine.highestLevel);
   const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
   const backup_id = ulid();
   return {
@@ -169,7 +174,7 @@ async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
 /** Leaves what is not read for the drain. */
 function bodyPieces(c: AppContext): Pieces {
   const body = c.req.raw.body;
-  return body ? readPieces(body, FRAME_BYTES, { whenLeft: 'release' }) : nothing();
+  return body ? readPieces(body, UPLOAD_READ_BYTES, { whenLeft: 'release' }) : nothing();
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
