@@ -11,12 +11,11 @@ import { IsolateBudget } from './shared/isolate-budget.ts';
 import { JOB_KEPT_MS } from './shared/limits.ts';
 import { ObjectStore } from './store/object-store.ts';
 
-/** The bindings and variables of `wrangler.toml`, and the secrets. Nobody below knows them. */
+/** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
 export interface Env {
   readonly VAULT: R2Bucket;
   readonly CATALOGUE: D1Database;
   readonly JOBS: DurableObjectNamespace;
-  readonly [variable: string]: unknown;
 }
 
 export interface Services {
@@ -44,7 +43,7 @@ const made = new WeakMap<object, Services>();
 export function services(env: Env): Services {
   const known = made.get(env);
   if (known) return known;
-  const config = parseConfig(env);
+  const config = parseConfig({ ...env });
   const store = new ObjectStore(env.VAULT);
   const all: Services = {
     config,

@@ -67,12 +67,14 @@ export function createApp(): App {
 async function refuse(error: Error, c: AppContext): Promise<Response> {
   c.set('failure', error);
   const problem = problemOf(error, c.get('requestId'));
+  // Headers that the route had set before (Allow, Content-Range) belong to the answer.
+  const headers = new Headers(c.res.headers);
+  for (const [name, value] of Object.entries(problemHeaders(problem))) headers.set(name, value);
   if (c.req.raw.body) {
     await drain(c.req.raw.body);
-    c.header('connection', 'close');
+    headers.set('connection', 'close');
   }
-  // Not a Response of our own: headers that the route had set (Allow, Content-Range) belong to the answer.
-  return c.newResponse(JSON.stringify(problem), { status: problem.status, headers: problemHeaders(problem) });
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
 }
 
 function finish(c: AppContext): void {

@@ -5,7 +5,9 @@ export class StorageFailed extends VaultError {
   readonly operation: string;
 
   constructor(operation: string, cause: unknown) {
-    super('storage-failed', `The storage failed (${operation}). Nothing was kept of this request; try again.`, { cause });
+    super('storage-failed', `The storage failed (${operation}). Nothing was kept of this request; try again.`, {
+      cause,
+    });
     this.operation = operation;
   }
 }

@@ -1,0 +1,138 @@
+import { env } from 'cloudflare:workers';
+import { describe, expect, it } from 'vitest';
+import { getBackup } from '../../../src/catalogue/backups.ts';
+import { type UploadOrder, upload } from '../../../src/ingest/upload.ts';
+import { services } from '../../../src/services.ts';
+import { MIB } from '../../../src/shared/limits.ts';
+import type { Pieces } from '../../../src/shared/streams.ts';
+import { ObjectStore } from '../../../src/store/object-store.ts';
+import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
+import { sample, storedKeys } from '../../support/vault.ts';
+
+let next = 0;
+
+/** An id like those of the vault, one after the other. */
+function newId(): string {
+  next += 1;
+  return `01TEST${String(next).padStart(20, '0')}`;
+}
+
+async function* piecesOf(bytes: Uint8Array, failAt = Number.POSITIVE_INFINITY): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += MIB) {
+    if (at >= failAt) throw new Error('the cable was pulled');
+    yield bytes.subarray(at, at + MIB);
+  }
+}
+
+function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
+  const backup_id = newId();
+  return {
+    backup_id,
+    job_id: backup_id,
+    filename: 'a.tar',
+    content_type: 'application/x-tar',
+    level: 1,
+    compression: 'none',
+    max_bytes: 64 * MIB,
+    total: 0,
+    exact: false,
+    content,
+    ending: async () => undefined,
+    ...more,
+  };
+}
+
+const big = sample(18 * MIB);
+
+async function expectNothing(backupId: string): Promise<void> {
+  expect((await storedKeys()).filter((key) => key.startsWith(backupId))).toEqual([]);
+  expect(await getBackup(env.CATALOGUE, backupId)).toBeNull();
+}
+
+describe('upload', () => {
+  it('takes everything back when the sender breaks off, at any piece', async () => {
+    for (const failAt of [0, MIB, 9 * MIB, 17 * MIB]) {
+      const cut = order(piecesOf(big, failAt));
+      await expect(upload(services(env), cut)).rejects.toMatchObject({ code: 'upload-interrupted' });
+      await expectNothing(cut.backup_id);
+      const job = await services(env).jobs.snapshot(cut.job_id);
+      expect(job).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
+    }
+  });
+
+  it('takes fewer bytes than were promised for a cut', async () => {
+    const short = order(piecesOf(sample(1000)), { total: 1001, exact: true });
+    await expect(upload(services(env), short)).rejects.toMatchObject({ code: 'upload-interrupted' });
+    await expectNothing(short.backup_id);
+  });
+
+  it('stops at the cap while bytes arrive', async () => {
+    const over = order(piecesOf(big), { max_bytes: 10 * MIB });
+    await expect(upload(services(env), over)).rejects.toMatchObject({ code: 'file-too-large' });
+    await expectNothing(over.backup_id);
+    await upload(services(env), order(piecesOf(sample(1000)), { max_bytes: 1000 }));
+    await expect(upload(services(env), order(piecesOf(sample(1001)), { max_bytes: 1000 }))).rejects.toMatchObject({
+      code: 'file-too-large',
+    });
+  });
+
+  it('survives any one failure of the storage, whichever call it hits', async () => {
+    const count = await uploadThrough({ at: Number.POSITIVE_INFINITY });
+    for (let at = 1; at <= count.calls.length; at++) {
+      const { order: done } = await uploadThrough({ at });
+      expect(await getBackup(env.CATALOGUE, done.backup_id)).not.toBeNull();
+    }
+  });
+
+  it.each([/put/, /createMultipartUpload/, /uploadPart/, /complete/])(
+    'leaves nothing when %s keeps failing',
+    async (match) => {
+      const { bucket } = faultyBucket(env.VAULT, { at: 1, times: 1000, match });
+      const dead = order(piecesOf(big));
+      const rooms = { ...services(env), store: new ObjectStore(bucket) };
+      await expect(upload(rooms, dead)).rejects.toMatchObject({ code: 'storage-failed' });
+      await expectNothing(dead.backup_id);
+    },
+  );
+
+  it('leaves the rest to the alarm when not even the cleanup can be done', async () => {
+    const { bucket } = faultyBucket(env.VAULT, { at: 4, times: 1000 });
+    const dead = order(piecesOf(big));
+    const rooms = { ...services(env), store: new ObjectStore(bucket) };
+    await expect(upload(rooms, dead)).rejects.toMatchObject({ code: 'storage-failed' });
+    const job = await services(env).jobs.snapshot(dead.job_id);
+    expect(job.phase).not.toBe('failed');
+    expect(await services(env).reclaim(dead)).toBe('removed');
+    await expectNothing(dead.backup_id);
+  });
+
+  it('is never acknowledged when its job has been taken over', async () => {
+    const stolen = order(piecesOf(big));
+    const { jobs } = services(env);
+    const rooms = {
+      ...services(env),
+      jobs: { ...jobs, publisher: (...ids: [string, string]) => ({ ...jobs.publisher(...ids), alive: () => false }) },
+    };
+    await expect(upload(rooms, stolen)).rejects.toMatchObject({ code: 'upload-superseded' });
+    await expectNothing(stolen.backup_id);
+  });
+});
+
+describe('reclaim', () => {
+  it('keeps what has a row, and removes what has none', async () => {
+    const whole = order(piecesOf(sample(1000)));
+    await upload(services(env), whole);
+    expect(await services(env).reclaim(whole)).toBe('kept');
+    await env.CATALOGUE.prepare('DELETE FROM backups WHERE backup_id = ?').bind(whole.backup_id).run();
+    expect(await services(env).reclaim(whole)).toBe('removed');
+    await expectNothing(whole.backup_id);
+    expect(await services(env).reclaim(whole)).toBe('removed');
+  });
+});
+
+async function uploadThrough(fault: Fault) {
+  const { bucket, calls } = faultyBucket(env.VAULT, fault);
+  const done = order(piecesOf(big));
+  await upload({ ...services(env), store: new ObjectStore(bucket) }, done);
+  return { calls, order: done };
+}
