@@ -103,6 +103,7 @@ describe('a browser', () => {
           if (['done', 'failed'].includes(seen.at(-1).phase)) resolve(seen);
         };
       });
+      undefined; // else this call would wait for the promise
     `);
     await page.waitForFunction('seen.length > 0');
     const { backup_id } = await put(vault, tar, 'watched.tar', '?job_id=browser');

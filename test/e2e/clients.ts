@@ -139,7 +139,12 @@ export interface Receipt {
 
 /** Uploads with curl, expects the receipt. `query` such as `?compression=none`. */
 export async function put(vault: Vault, file: string, name: string, query = ''): Promise<Receipt> {
-  const answer = await curl([...bearer(vault), '-T', file, `${vault.url}/backup/upload/${encodeURIComponent(name)}${query}`]);
+  const answer = await curl([
+    ...bearer(vault),
+    '-T',
+    file,
+    `${vault.url}/backup/upload/${encodeURIComponent(name)}${query}`,
+  ]);
   return receiptIn(answer);
 }
 

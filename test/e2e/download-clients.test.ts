@@ -171,6 +171,31 @@ describe('curl', () => {
   });
 });
 
+describe('readers that leave in the middle', () => {
+  it.each(['', '?format=zst', '?format=gz'])('hold nothing that others wait for (download%s)', async (query) => {
+    const leaving = Array.from({ length: 12 }, () =>
+      run('curl', [
+        '-sS',
+        '-o',
+        '/dev/null',
+        ...bearer(vault),
+        ...IDENTITY,
+        '--limit-rate',
+        '1M',
+        '-m',
+        '1',
+        address(packed, query),
+      ]),
+    );
+    for (const { code } of await Promise.all(leaving)) expect(code, 'curl reports that its time ran out').toBe(28);
+    const back = files.path('after-leaving.back');
+    const began = Date.now();
+    await curlTo(back, [...bearer(vault), ...IDENTITY, '-m', '30', address(packed)]);
+    expect(Date.now() - began).toBeLessThan(15_000);
+    await same(tar, back);
+  });
+});
+
 describe('gunzip', () => {
   it('reads ?format=gz as the file that was uploaded', async () => {
     for (const receipt of [packed, plain]) {

@@ -56,6 +56,24 @@ describe('a refusal reaches a curl that is still sending, ten times of ten', () 
     await alwaysRefused(413, 'file-too-large', () => curl([...bearer(vault), ...AT_ONCE, '-F', `file=@${big}`, url]));
   });
 
+  it('400 for a form whose file is of a type that is not taken, or whose option is none', async () => {
+    const url = `${vault.url}/backup/upload`;
+    await alwaysRefused(400, 'invalid-file-type', () =>
+      curl([...bearer(vault), ...AT_ONCE, '-F', `file=@${big};filename=big.exe`, url]),
+    );
+    await alwaysRefused(400, 'invalid-option', () =>
+      curl([...bearer(vault), ...AT_ONCE, '-F', 'level=99', '-F', `file=@${big}`, url]),
+    );
+  });
+
+  it('400 for a file under another name than "file", and 401 for a form', async () => {
+    const url = `${vault.url}/backup/upload`;
+    await alwaysRefused(400, 'malformed-multipart', () =>
+      curl([...bearer(vault), ...AT_ONCE, '-F', `other=@${big}`, url]),
+    );
+    await alwaysRefused(401, 'unauthorized', () => curl([...AT_ONCE, '-F', `file=@${big}`, url]));
+  });
+
   it('401 without a token, and with a wrong one', async () => {
     const url = `${vault.url}/backup/upload/big.tar`;
     await alwaysRefused(401, 'unauthorized', (attempt) =>

@@ -127,6 +127,26 @@ describe('curl -F', () => {
   });
 });
 
+describe('a form that is broken', () => {
+  const head = '--b\r\nContent-Disposition: form-data; name="file"; filename="broken.tar"\r\n\r\n';
+
+  it.each([
+    ['is cut before its closing boundary', `${head}some bytes`],
+    ['is cut within its headers', '--b\r\nContent-Disposition: form-data; na'],
+    ['has a second file', `${head}one\r\n${head}two\r\n--b--\r\n`],
+    ['never shows its boundary', 'nothing of the kind'],
+  ])('is refused and leaves nothing: one that %s', async (_, form) => {
+    const body = files.path('broken.form');
+    await writeFile(body, form);
+    const args = [...bearer(vault), '-H', 'Content-Type: multipart/form-data; boundary=b', '--data-binary', `@${body}`];
+    const answer = await curl([...args, `${vault.url}/backup/upload?job_id=broken`]);
+    expect(answer).toMatchObject({ code: 0, status: 400, contentType: 'application/problem+json' });
+    expect(JSON.parse(answer.body)).toMatchObject({ code: 'malformed-multipart' });
+    expect(await jobOf(vault, 'broken')).toMatchObject({ phase: 'failed', code: 'malformed-multipart' });
+    expect(await listed(vault)).not.toContain('broken.tar');
+  });
+});
+
 describe('curl -T', () => {
   it('takes the name of the file from curl, and the length', async () => {
     const answer = await curl([...bearer(vault), '-T', tar, `${vault.url}/backup/upload/`]);
@@ -174,6 +194,33 @@ describe('curl -T', () => {
       expect(headers.get('content-length')).toBe('0');
       expect(fileSize(back)).toBe(0);
     }
+  });
+});
+
+describe('eight curls at once', () => {
+  it('are all served, though only some fit into the isolate together', async () => {
+    const sha256 = await sha256Of(tar);
+    const form = (name: string) => ['-F', `file=@${tar};filename=${name}`, `${vault.url}/backup/upload`];
+    const raw = (name: string) => ['-T', tar, `${vault.url}/backup/upload/${name}`];
+    const sent = Array.from({ length: 8 }, (_, n) =>
+      curl([...bearer(vault), ...(n % 2 ? form : raw)(`at-once-${n}.tar`)]),
+    );
+    for (const answer of await Promise.all(sent)) expect(receiptIn(answer).checksum).toBe(sha256);
+  });
+
+  it('of which one job takes one, and tells the others that it runs', async () => {
+    const url = `${vault.url}/backup/upload/same-job.tar?job_id=same`;
+    const { answer } = startCurl([...bearer(vault), '--limit-rate', '10M', '-T', tar, url]);
+    await eventually(
+      10_000,
+      () => jobOf(vault, 'same'),
+      ({ current }) => current > 0,
+    );
+    const second = await curl([...bearer(vault), '-T', tar, url]);
+    expect(second).toMatchObject({ code: 0, status: 409 });
+    expect(JSON.parse(second.body)).toMatchObject({ code: 'job-running' });
+    const { backup_id } = receiptIn(await answer);
+    expect(await jobOf(vault, 'same')).toMatchObject({ phase: 'done', backup_id });
   });
 });
 
