@@ -45,6 +45,8 @@ export interface BlockHeader {
   readonly sizeField: number;
   /** Bytes that follow the header. */
   readonly storedBytes: number;
+  /** Bytes it gives, or for a compressed block at most gives. */
+  readonly atMostBytes: number;
 }
 
 const DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const;
@@ -113,5 +115,11 @@ export function parseBlockHeader(bytes: Uint8Array, at: number): BlockHeader {
   const field = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16);
   const kind = BLOCK_KINDS[((field >> 1) & 3) as 0 | 1 | 2 | 3];
   const sizeField = field >> 3;
-  return { kind, last: (field & 1) === 1, sizeField, storedBytes: kind === 'rle' ? 1 : sizeField };
+  return {
+    kind,
+    last: (field & 1) === 1,
+    sizeField,
+    storedBytes: kind === 'rle' ? 1 : sizeField,
+    atMostBytes: kind === 'compressed' ? LARGEST_BLOCK_BYTES : sizeField,
+  };
 }

@@ -11,7 +11,7 @@ declare module '*/zstd-codec-glue.js' {
     delete(): void;
   }
 
-  interface VectorU8 extends Embound {
+  export interface VectorU8 extends Embound {
     resize(bytes: number, fill: number): void;
   }
 
@@ -23,7 +23,7 @@ declare module '*/zstd-codec-glue.js' {
   }
 
   /** Answers are false where it failed. The bytes given to `take` are a copy of their own. */
-  interface DecompressStreamBinding extends Embound {
+  export interface DecompressStreamBinding extends Embound {
     begin(): boolean;
     transform(input: Uint8Array, take: (output: Uint8Array) => void): boolean;
     end(take: (output: Uint8Array) => void): boolean;

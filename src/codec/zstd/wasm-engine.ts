@@ -1,21 +1,31 @@
+/**
+ * zstd-codec 0.1.5 (WebAssembly). Its heap is 16 MiB, of which 11 are to be had, and does not grow; an instance that
+ * runs out aborts and is lost for as long as the isolate lives. So the numbers here are what fits, found by trial
+ * (test/unit/codec/engines.test.ts), and nothing larger is ever sent to it.
+ *
+ * There are two instances: one for calls that free all they took before they return, one for decoders that keep their
+ * window between pushes, of which an 8 MiB one leaves no room for anything else.
+ */
 import { KIB, MIB, ZSTD_WINDOW_BYTES } from '../../shared/limits.ts';
-import type { FrameDecompressor, ZstdEngine } from './engine.ts';
+import type { ZstdEngine } from './engine.ts';
 import wasm from './generated/zstd-codec.wasm';
 import startGlue, { type VectorU8, type ZstdBinding } from './generated/zstd-codec-glue.js';
 import { MalformedZstd } from './malformed-zstd.ts';
+import { WasmDecompressors } from './wasm-decompressors.ts';
 
-/*
- * zstd-codec 0.1.5. Its heap is 16 MiB, of which 11 are to be had, and does not grow; where it runs out the instance
- * aborts and is lost until the isolate is. So the numbers below are what fits, found by trial (test/unit/codec), and
- * nothing larger is ever sent to it.
- */
-/** Level 7's tables do not fit beside 4 MiB of content and as much for the result. */
-const HIGHEST_LEVEL = 6;
+/** The tables of level 6 do not fit beside 4 MiB of content and as much for the result. */
+const HIGHEST_LEVEL = 5;
+/** A frame of incompressible content and its content fit together, with some room. */
 const ONE_SHOT_BYTES = 4 * MIB + 128 * KIB;
 
+/**
+ * Starts the engine: some 20 ms. Only while the script starts, since the glue makes functions from text, which is
+ * allowed only then; the round trips below make it make all of them.
+ */
 export function startWasmEngine(): ZstdEngine {
-  const binding = startBinding();
-  const codec = new binding.ZstdCodec();
+  const frames = startBinding();
+  const decompressors = new WasmDecompressors(startBinding());
+  const codec = new frames.ZstdCodec();
   const engine: ZstdEngine = {
     name: 'wasm',
     writesChecksum: false,
@@ -23,21 +33,26 @@ export function startWasmEngine(): ZstdEngine {
     largestWindowBytes: ZSTD_WINDOW_BYTES,
     oneShotBytes: ONE_SHOT_BYTES,
     compressFrame: (content, level) =>
-      withVectors(binding, content, (source, result) => {
+      withVectors(frames, content, (source, result) => {
         result.resize(codec.compressBound(content.length), 0);
         const bytes = codec.compress(result, source, level);
         if (bytes < 0) throw new Error(`zstd-codec failed to compress ${content.length} bytes at level ${level}`);
         result.resize(bytes, 0);
       }),
     decompressFrame: (frame, contentBytes) =>
-      withVectors(binding, frame, (source, result) => {
-        result.resize(contentBytes, 0);
+      withVectors(frames, frame, (source, result) => {
+        // Into no room at all it decodes not even nothing.
+        result.resize(Math.max(contentBytes, 1), 0);
         const bytes = codec.decompress(result, source);
         if (bytes < 0) throw new MalformedZstd('a frame is corrupt', 0);
         if (bytes !== contentBytes) throw new MalformedZstd('a frame does not hold what its header says', 0);
+        result.resize(bytes, 0);
       }),
-    decompressor: () => decompressorOf(binding),
+    decompressor: () => decompressors.open(),
   };
+  const probe = engine.compressFrame(new Uint8Array(1000), 1);
+  engine.decompressFrame(probe, 1000);
+  decompressors.warmUp(probe);
   return engine;
 }
 
@@ -53,6 +68,7 @@ function startBinding(): ZstdBinding {
   });
 }
 
+/** Runs `work` on a copy of `input` in the heap, gives a copy of the result, and frees both. */
 function withVectors(
   binding: ZstdBinding,
   input: Uint8Array,
@@ -68,18 +84,4 @@ function withVectors(
     source.delete();
     result.delete();
   }
-}
-
-function decompressorOf(binding: ZstdBinding): FrameDecompressor {
-  const stream = new binding.ZstdDecompressStreamBinding();
-  stream.begin();
-  return {
-    push: (input) => {
-      const out: Uint8Array[] = [];
-      if (!stream.transform(input, (piece) => out.push(piece))) throw new MalformedZstd('a frame is corrupt', 0);
-      return out;
-    },
-    end: () => undefined,
-    close: () => stream.delete(),
-  };
 }

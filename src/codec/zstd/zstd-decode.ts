@@ -22,8 +22,8 @@ import {
 } from './frame-header.ts';
 import { MalformedZstd } from './malformed-zstd.ts';
 
-/** Blocks given to a decompressor at once: it gives at most a MiB for them. */
-const BLOCKS_A_PUSH = 8;
+/** What the blocks given to a decompressor at once hold at most, and give at most, but for one block more. */
+const GROUP_BYTES = 7 * LARGEST_BLOCK_BYTES;
 
 /** The content is larger than the caller will have. */
 export class ZstdTooLarge extends VaultError {
@@ -121,7 +121,9 @@ async function scanFrame(reader: ByteReader, frame: ZstdFrameHeader, contentByte
   let at = frame.headerBytes;
   for (let last = false; !last; ) {
     if (at > largestBytes) return null;
-    ({ last, at } = await scanBlock(reader, at, frame));
+    const block = await scanBlock(reader, at, frame);
+    last = block.last;
+    at = block.end;
   }
   return at;
 }
@@ -138,8 +140,12 @@ async function* decodeInGroups(
     let made = 0;
     let at = frame.headerBytes;
     for (let last = false; !last; at = 0) {
-      for (let blocks = 0; blocks < BLOCKS_A_PUSH && !last; blocks++) {
-        ({ last, at } = await scanBlock(reader, at, frame));
+      let atMost = 0;
+      while (!last && at < GROUP_BYTES && atMost < GROUP_BYTES) {
+        const block = await scanBlock(reader, at, frame);
+        last = block.last;
+        at = block.end;
+        atMost += block.atMostBytes;
       }
       const group = reader.buffered.subarray(0, at);
       for (const piece of await countedFrom(start, () => decompressor.push(group))) {
@@ -157,12 +163,12 @@ async function* decodeInGroups(
   }
 }
 
-/** Reads the block whose header is at `at` of what is buffered, and the checksum behind the last one; gives its end. */
+/** Reads the block whose header is at `at` of what is buffered, and the checksum behind the last one. */
 async function scanBlock(
   reader: ByteReader,
   at: number,
   frame: ZstdFrameHeader,
-): Promise<{ last: boolean; at: number }> {
+): Promise<{ last: boolean; end: number; atMostBytes: number }> {
   const header = at + BLOCK_HEADER_BYTES;
   const block = parseBlockHeader(await readTo(reader, header), at);
   const largest = Math.min(LARGEST_BLOCK_BYTES, Math.max(frame.windowBytes, 1));
@@ -170,7 +176,7 @@ async function scanBlock(
   if (block.sizeField > largest) throw new MalformedZstd('a block is too large', reader.position + at);
   const end = header + block.storedBytes + (block.last && frame.hasChecksum ? CHECKSUM_BYTES : 0);
   await readTo(reader, end);
-  return { last: block.last, at: end };
+  return { last: block.last, end, atMostBytes: block.atMostBytes };
 }
 
 async function readTo(reader: ByteReader, bytes: number): Promise<Uint8Array> {

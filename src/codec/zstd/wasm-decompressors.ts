@@ -1,0 +1,62 @@
+import { VaultError } from '../../shared/errors.ts';
+import { IsolateBudget, type Share } from '../../shared/isolate-budget.ts';
+import type { FrameDecompressor } from './engine.ts';
+import type { DecompressStreamBinding, ZstdBinding } from './generated/zstd-codec-glue.js';
+import { MalformedZstd } from './malformed-zstd.ts';
+
+/**
+ * The decoders that live in one instance of zstd-codec, one at a time, because its heap holds one window of 8 MiB. The
+ * next one waits at its first push. A decoder whose request was killed is freed by the one after it.
+ */
+export class WasmDecompressors {
+  readonly #binding: ZstdBinding;
+  readonly #turn = new IsolateBudget(1);
+  #current: DecompressStreamBinding | undefined;
+
+  constructor(binding: ZstdBinding) {
+    this.#binding = binding;
+  }
+
+  open(): FrameDecompressor {
+    let share: Share | undefined;
+    let stream: DecompressStreamBinding | undefined;
+    return {
+      push: async (input) => {
+        share ??= await this.#turn.reserve(1);
+        stream ??= this.#begin();
+        if (stream !== this.#current) throw new VaultError('internal-error', 'The decoding took too long.');
+        return transform(stream, input);
+      },
+      end: () => undefined,
+      close: () => {
+        if (stream && stream === this.#current) this.#free();
+        share?.release();
+      },
+    };
+  }
+
+  /** Decodes one small frame, so that the glue makes its functions now. */
+  warmUp(frame: Uint8Array): void {
+    transform(this.#begin(), frame);
+    this.#free();
+  }
+
+  #begin(): DecompressStreamBinding {
+    this.#free();
+    const stream = new this.#binding.ZstdDecompressStreamBinding();
+    stream.begin();
+    this.#current = stream;
+    return stream;
+  }
+
+  #free(): void {
+    this.#current?.delete();
+    this.#current = undefined;
+  }
+}
+
+function transform(stream: DecompressStreamBinding, input: Uint8Array): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  if (!stream.transform(input, (piece) => out.push(piece))) throw new MalformedZstd('a frame is corrupt', 0);
+  return out;
+}
