@@ -20,6 +20,10 @@ export interface Representation {
   readonly etag: string;
   /** RFC 9530 */
   readonly reprDigest: string | null;
+  /**
+   * Whether a byte range of it can be served. Decoded content is not yet one of those: a range of it gets the whole,
+   * which every client must expect anyway (RFC 9110, section 14.2).
+   */
   readonly ranges: boolean;
   /** Whether the answer depends on what the client accepts. */
   readonly varies: boolean;

@@ -7,10 +7,26 @@ export function json<S extends z.ZodType>(schema: S, description: string) {
   return { description, content: { 'application/json': { schema } } };
 }
 
+const REFUSED: Readonly<Record<number, string>> = {
+  400: 'Bad input',
+  401: 'No valid credential',
+  403: 'Scope, signature or origin refused',
+  404: 'Not found',
+  406: 'Not available in this format',
+  409: 'Job running, or link used',
+  412: 'Precondition failed',
+  413: 'Too large',
+  416: 'Range outside of the file',
+  422: 'Checksum mismatch',
+  426: 'Not a WebSocket',
+  502: 'Storage failed',
+  503: 'Try again later',
+};
+
 /** The statuses with which a route may refuse. */
 export function problems(...statuses: number[]) {
-  const problem = { description: 'Refused', content: { 'application/problem+json': { schema: ProblemSchema } } };
-  return Object.fromEntries(statuses.map((status) => [status, problem]));
+  const content = { 'application/problem+json': { schema: ProblemSchema } };
+  return Object.fromEntries(statuses.map((status) => [status, { description: REFUSED[status] ?? 'Refused', content }]));
 }
 
 /** A body of bytes. */

@@ -91,7 +91,8 @@ function headersOf(backup: Backup, representation: Representation, filename: str
   const headers = new Headers({
     'content-type': representation.contentType,
     'content-disposition': attachment(filename ?? representation.filename),
-    'accept-ranges': representation.ranges ? 'bytes' : 'none',
+    // Of a backup some representation always has ranges; of gzip, made anew each time, none ever will.
+    'accept-ranges': representation.way === 'gzip' ? 'none' : 'bytes',
     etag: representation.etag,
     'last-modified': new Date(backup.created_at).toUTCString(),
     'cache-control': 'private, no-cache, no-transform',

@@ -1,4 +1,4 @@
-import { createRoute } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
 import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
@@ -71,6 +71,7 @@ const putUpload = createRoute({
   tags: ['In'],
   middleware: needsOrLink('write'),
   request: {
+    params: z.object({ filename: z.string().openapi({ description: 'With one of the allowed suffixes' }) }),
     query: UploadOptions,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
   },
