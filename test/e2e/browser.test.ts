@@ -88,6 +88,20 @@ describe('a browser', () => {
     await page.close();
   });
 
+  it('takes the stored frames as they are and decodes them itself', async () => {
+    const { body } = await api<{ url: string }>(vault, 'POST', `/backup/${receipt.backup_id}/links`, {});
+    const { page, complaints } = await pageWithComplaints();
+    await page.goto(`${vault.url}/healthz`);
+    const got = await page.evaluate<{ encoding: string | null; checksum: string }>(`(async () => {
+      const response = await fetch(${JSON.stringify(body.url)});
+      const digest = await crypto.subtle.digest('SHA-256', await response.arrayBuffer());
+      return { encoding: response.headers.get('content-encoding'), checksum: new Uint8Array(digest).toHex() };
+    })()`);
+    expect(got).toEqual({ encoding: 'zstd', checksum: receipt.checksum });
+    expect(complaints).toEqual([]);
+    await page.close();
+  });
+
   it('watches a job from a page of the vault by a signed URL', async () => {
     const { body } = await api<{ url: string }>(vault, 'POST', '/jobs/browser/links', {});
     const { page } = await pageWithComplaints();

@@ -101,6 +101,15 @@ describe('curl', () => {
     await same(tar, back);
   });
 
+  it('decodes them itself with --compressed', async () => {
+    // What it takes is what it was built with; Debian's has zstd.
+    expect((await runs('curl', ['--version'])).stdout.toString()).toContain('zstd');
+    const back = files.path('compressed.back');
+    const { headers } = await curlTo(back, [...bearer(vault), '--compressed', address(packed)]);
+    expect(headers.get('content-encoding')).toBe('zstd');
+    await same(tar, back);
+  });
+
   it.each(['gzip', 'gzip, deflate, br', 'zstd;q=0, gzip', '*'])(
     'gets identity when it takes only %j',
     async (takes) => {
@@ -193,6 +202,24 @@ describe('readers that leave in the middle', () => {
     await curlTo(back, [...bearer(vault), ...IDENTITY, '-m', '30', address(packed)]);
     expect(Date.now() - began).toBeLessThan(15_000);
     await same(tar, back);
+  });
+});
+
+describe('an export', () => {
+  it('is one JSON array to Python, and one object a line', async () => {
+    const env = { TOKEN: vault.token, URL: `${vault.url}/export/stream` };
+    const fetchIt = (query: string) => `curl -sSf -H "Authorization: Bearer $TOKEN" "$URL${query}"`;
+    const names = 'import json, sys; print(*sorted(row["filename"] for row in json.load(sys.stdin)))';
+    const json = await runs('bash', ['-o', 'pipefail', '-c', `${fetchIt('')} | python3 -c '${names}'`], { env });
+    expect(json.stdout.toString()).toBe('plain.tar site.tar\n');
+    const lines = (await runs('bash', ['-c', fetchIt('?format=ndjson&table=jobs')], { env })).stdout.toString();
+    const phases = lines
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { phase: string }).phase);
+    expect(phases).toEqual(['done', 'done']);
+    const { headers } = await curlTo('/dev/null', [...bearer(vault), env.URL]);
+    expect(headers.get('content-disposition')).toContain('filename=export.json');
   });
 });
 

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
 import {
+  api,
   bearer,
   bucketBytes,
   curl,
@@ -14,7 +16,6 @@ import {
   jobOf,
   listed,
   MIB,
-  put,
   receiptIn,
   type Scratch,
   scratch,
@@ -36,15 +37,17 @@ const projectDir = fileURLToPath(new URL('../..', import.meta.url));
 describe.concurrent('the runtime', () => {
   it('killed by -9 in the middle of an upload leaves no listed row, and the next start cleans up by itself', async () => {
     const persistTo = files.path('state');
-    const vault = await startLocalVault({ persistTo });
+    const vars = { ADMIN_TOKEN: 'of-both-runs', LINK_SIGNING_KEYS: `k1:${randomBytes(32).toString('base64url')}` };
+    const vault = await startLocalVault({ persistTo, vars });
     let next: LocalVault | undefined;
     try {
       const before = receiptIn(
         await curl([...bearer(vault), '-F', `file=@${big};filename=before.tar`, `${vault.url}/backup/upload`]),
       );
       const atRest = await bucketBytes(persistTo);
-      const url = `${vault.url}/backup/upload/killed.tar?job_id=killed`;
-      const sending = startCurl([...bearer(vault), '--limit-rate', '40M', '-T', big, url]);
+      const order = { filename: 'killed.tar', job_id: 'killed' };
+      const link = await api<{ url: string }>(vault, 'POST', '/backup/upload-links', order);
+      const sending = startCurl(['--limit-rate', '40M', '-T', big, link.body.url]);
       await eventually(
         30_000,
         () => jobOf(vault, 'killed'),
@@ -55,7 +58,7 @@ describe.concurrent('the runtime', () => {
       const half = await bucketBytes(persistTo);
       expect(half, 'parts of a dead upload lie in the bucket').toBeGreaterThan(atRest + 30 * MIB);
 
-      next = await startLocalVault({ persistTo, vars: { ADMIN_TOKEN: vault.token } });
+      next = await startLocalVault({ persistTo, vars });
       const again = next;
       expect(await listed(again)).toEqual(['before.tar']);
       expect(await jobOf(again, 'killed')).toMatchObject({ phase: 'receiving' });
@@ -75,7 +78,8 @@ describe.concurrent('the runtime', () => {
       );
       expect(await listed(again)).toEqual(['before.tar']);
       expect((await curl([...bearer(again), '-o', '/dev/null', again.url + before.download_url])).status).toBe(200);
-      const retried = await put(again, big, 'killed.tar', '?job_id=killed');
+      // The link was claimed by the upload that died; it is good for another.
+      const retried = receiptIn(await curl(['-T', big, link.body.url.replace(vault.url, again.url)]));
       expect(await jobOf(again, 'killed')).toMatchObject({ phase: 'done', backup_id: retried.backup_id });
     } finally {
       await vault.stop();
