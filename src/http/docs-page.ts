@@ -19,6 +19,7 @@ pre { background: var(--soft); padding: 0.8rem; border-radius: 6px; overflow-x: 
 section { border-top: 1px solid var(--line); padding: 0.6rem 0 1rem; }
 h3 { font: 600 1.05rem ui-monospace, monospace; margin: 0.6rem 0; overflow-wrap: anywhere; }
 h3 b { color: var(--accent); text-transform: uppercase; margin-right: 0.6rem; }
+ul { list-style: none; padding: 0; margin: 0.4rem 0; display: flex; flex-wrap: wrap; gap: 0 1.4rem; }
 table { border-collapse: collapse; } td, th { text-align: left; vertical-align: top; padding: 0.15rem 1rem 0.15rem 0; }
 `;
 
@@ -113,8 +114,12 @@ function operationSection({ method, path, operation }: Listed): Html {
       )}
     </table>`
     }
-    <p>Answers: ${Object.entries(operation.responses ?? {}).map(([status, response]) => html`<code>${status}</code> ${'description' in response ? response.description : ''}; `)}</p>
+    <ul>${Object.entries(operation.responses ?? {}).map(([status, response]) => answerItem(status, response))}</ul>
   </section>`;
+}
+
+function answerItem(status: string, response: object): Html {
+  return html`<li><code>${status}</code> ${'description' in response ? String(response.description) : ''}</li>`;
 }
 
 /** A schema in a line: what it may be, and what it means. */

@@ -150,7 +150,7 @@ export const TokenRequest = z.object({
 });
 export const TokenSchema = z
   .object({
-    token_id: ulid,
+    id: ulid,
     name: z.string(),
     scopes: z.array(z.string()),
     created_at: time,

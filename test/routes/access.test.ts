@@ -53,23 +53,23 @@ describe('tokens', () => {
   });
 
   it('are shown once, stored as hashes, expire and are revoked', async () => {
-    const made = await post<{ token: string; token_id: string }>('/tokens', {
+    const made = await post<{ token: string; id: string }>('/tokens', {
       name: 'ci',
       scopes: ['read'],
       expires_in: 1000,
     });
     const listed = await (await ask('/tokens')).text();
-    expect(listed).toContain(made.token_id);
+    expect(listed).toContain(made.id);
     expect(listed).not.toContain(made.token);
     const stored = JSON.stringify((await env.CATALOGUE.prepare('SELECT * FROM tokens').all()).results);
     expect(stored).not.toContain(made.token.split('_')[2]);
     expect((await ask('/backup', { token: made.token })).status).toBe(200);
     await env.CATALOGUE.prepare('UPDATE tokens SET expires_at = ? WHERE token_id = ?')
-      .bind('2020-01-01T00:00:00.000Z', made.token_id)
+      .bind('2020-01-01T00:00:00.000Z', made.id)
       .run();
     await expectProblem(await ask('/backup', { token: made.token }), 401, 'unauthorized');
-    expect((await ask(`/tokens/${made.token_id}`, { method: 'DELETE' })).status).toBe(204);
-    await expectProblem(await ask(`/tokens/${made.token_id}`, { method: 'DELETE' }), 404, 'not-found');
+    expect((await ask(`/tokens/${made.id}`, { method: 'DELETE' })).status).toBe(204);
+    await expectProblem(await ask(`/tokens/${made.id}`, { method: 'DELETE' }), 404, 'not-found');
     await expectProblem(await ask('/backup', { token: made.token }), 401, 'unauthorized');
     await expectProblem(await ask('/backup', { token: 'wrong' }), 401, 'unauthorized');
   });

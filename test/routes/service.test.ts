@@ -72,7 +72,7 @@ describe('the OpenAPI document', () => {
         '/ws/backup/{job_id}',
         '/export/stream',
         '/tokens',
-        '/tokens/{token_id}',
+        '/tokens/{id}',
         '/reindex',
         '/healthz',
         '/capabilities',
@@ -85,7 +85,7 @@ describe('the OpenAPI document', () => {
           .replace('{backup_id}', receipt.backup_id)
           .replace('{job_id}', 'api')
           .replace('{filename}', 'api.tar')
-          .replace('{token_id}', 'none');
+          .replace('{id}', 'none');
         if (method === 'delete') continue;
         const body =
           method === 'put'

@@ -28,38 +28,40 @@ const listRoute = createRoute({
 
 const revokeRoute = createRoute({
   method: 'delete',
-  path: '/tokens/{token_id}',
+  path: '/tokens/{id}',
   summary: 'Revokes a token',
   tags: ['Tokens'],
   middleware: needs('admin'),
-  request: { params: z.object({ token_id: z.string() }) },
+  request: { params: z.object({ id: z.string() }) },
   responses: { 204: { description: 'Revoked' }, ...problems(401, 403, 404) },
 });
 
 export function tokenRoutes(app: App): void {
   app.openapi(makeRoute, async (c) => {
     const { name, scopes, expires_in } = c.req.valid('json');
-    const token_id = ulid();
-    const token = makeToken(token_id);
+    const id = ulid();
+    const token = makeToken(id);
     const now = Date.now();
-    const record = {
-      token_id,
+    const facts = {
       name,
       scopes: [...new Set(scopes)],
       created_at: new Date(now).toISOString(),
       expires_at: expires_in === undefined ? null : new Date(now + expires_in * 1000).toISOString(),
     };
-    await insertToken(c.get('services').catalogue, { ...record, hash: await tokenHash(token) });
-    return c.json({ ...record, token }, 201, { 'cache-control': 'no-store' });
+    await insertToken(c.get('services').catalogue, { token_id: id, ...facts, hash: await tokenHash(token) });
+    return c.json({ id, ...facts, token }, 201, { 'cache-control': 'no-store' });
   });
 
   app.openapi(listRoute, async (c) => {
     const tokens = await listTokens(c.get('services').catalogue);
-    return c.json({ tokens: tokens.map((token) => ({ ...token, scopes: [...token.scopes] })) }, 200);
+    return c.json(
+      { tokens: tokens.map(({ token_id, scopes, ...rest }) => ({ id: token_id, scopes: [...scopes], ...rest })) },
+      200,
+    );
   });
 
   app.openapi(revokeRoute, async (c) => {
-    const removed = await deleteToken(c.get('services').catalogue, c.req.valid('param').token_id);
+    const removed = await deleteToken(c.get('services').catalogue, c.req.valid('param').id);
     if (!removed) throw new VaultError('not-found', 'There is no such token. List those there are: GET /tokens.');
     return c.body(null, 204);
   });

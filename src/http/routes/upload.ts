@@ -98,7 +98,7 @@ export function uploadRoutes(app: App): void {
   });
 
   const raw = async (c: AppContext) => {
-    const name = c.req.path.slice('/backup/upload/'.length);
+    const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
     const order = await orTellJob(c, c.req.query(), () =>
       orderOf(c, decodePath(name), c.req.query(), c.req.header('content-type')),
     );
