@@ -22,10 +22,13 @@ writeIfChanged('zstd-codec-glue.js', Buffer.from(asModule(binding.replace(base64
 /**
  * The glue as a module: it ends with exports for CommonJS, AMD and globals. It also takes `process` for Node and then
  * calls `process.binding`; and it calls `Function` without `new`, which one of the runtimes forbids. Names of the
- * module's own keep all that from it, with nothing global touched.
+ * module's own keep all that from it, with nothing global touched. Of its mistakes the one that bundlers warn of is
+ * mended.
  */
 function asModule(glue: string): string {
-  const body = glue.slice(0, glue.indexOf("if (typeof exports === 'object'"));
+  const body = glue
+    .slice(0, glue.indexOf("if (typeof exports === 'object'"))
+    .replace(/!err instanceof (\w+)/g, '!(err instanceof $1)');
   return `// Made by src/cli/build.ts from zstd-codec 0.1.5 (MIT).
 const process = undefined;
 const require = undefined;

@@ -12,7 +12,7 @@ export class ByteReader {
   #ended = false;
   #position = 0;
 
-  /** `capacity`: bytes to begin with; the buffer grows to what {@link fill} is asked for plus a piece. */
+  /** `capacity`: bytes to begin with; the buffer grows to at most one and a half times what {@link fill} is asked for plus a piece. */
   constructor(source: Pieces, capacity = 64 * 1024) {
     this.#source = source[Symbol.asyncIterator]();
     this.#buffer = new Uint8Array(capacity);
@@ -86,7 +86,8 @@ export class ByteReader {
     if (held + count <= this.#buffer.length) {
       this.#buffer.copyWithin(0, this.#start, this.#end);
     } else {
-      const grown = new Uint8Array(Math.max(held + count, wanted));
+      // By half at least: a parser that asks for a little more each time would else copy all it holds every time.
+      const grown = new Uint8Array(Math.max(held + count, wanted, held + (held >> 1)));
       grown.set(this.buffered);
       this.#buffer = grown;
     }

@@ -14,8 +14,8 @@ const LARGEST_CHAIN_LOG = 21;
 /** Below it zstd's own tables take no more than that, and the bounds would enlarge them. */
 const FIRST_BOUNDED_LEVEL = 10;
 const LARGEST_WINDOW_LOG = Math.log2(ZSTD_WINDOW_BYTES);
-/** node:zlib refuses smaller values. */
-const SMALLEST_CHUNK_BYTES = 64;
+/** node:zlib allocates another chunk behind one that is filled to its last byte, and refuses chunks of under 64 bytes. */
+const ROOM_BYTES = 64;
 
 /** zstd of the runtime's node:zlib. */
 export const nativeEngine: ZstdEngine = {
@@ -87,7 +87,7 @@ function decompressFrame(frame: Uint8Array, contentBytes: number): Uint8Array {
 function decompressOnce(frame: Uint8Array, contentBytes: number): Uint8Array {
   try {
     const result = zstdDecompressSync(frame, {
-      chunkSize: Math.max(contentBytes, SMALLEST_CHUNK_BYTES),
+      chunkSize: contentBytes + ROOM_BYTES,
       maxOutputLength: Math.max(contentBytes, 1),
       params: { [constants.ZSTD_d_windowLogMax]: LARGEST_WINDOW_LOG },
       info: true,
