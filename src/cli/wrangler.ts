@@ -1,6 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const PROJECT_DIR = fileURLToPath(import.meta.resolve('../..'));
@@ -19,11 +19,14 @@ const QUIET = {
   CLOUDFLARE_CF_FETCH_ENABLED: 'false',
 };
 
+/** The custom build says `node`, and means ours: an older one of the machine cannot run TypeScript. */
+const PATH = [join(PROJECT_DIR, 'node_modules/.bin'), process.env.PATH].join(delimiter);
+
 export function spawnWrangler(args: readonly string[], options: SpawnOptions): ChildProcess {
   return spawn(process.execPath, ['--no-warnings', WRANGLER, ...args], {
     cwd: PROJECT_DIR,
     ...options,
-    env: { ...process.env, ...QUIET, ...options.env },
+    env: { ...process.env, PATH, ...QUIET, ...options.env },
   });
 }
 

@@ -80,21 +80,14 @@ const putUpload = createRoute({
 
 export function uploadRoutes(app: App): void {
   app.openapi(postUpload, async (c) => {
-    const form = await orTellJob(c, c.req.query(), () =>
-      openForm(bodyPieces(c), c.req.header('content-type') ?? '', contentLength(c)),
-    );
-    const given = { ...c.req.query(), ...form.fields };
-    const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
-    return store(c, {
-      ...order,
-      total: form.file.expectedBytes,
-      exact: false,
-      content: form.file.content,
-      ending: async () => {
-        const late = await form.ending();
-        return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
-      },
-    });
+    const body = bodyPieces(c);
+    try {
+      return await storeForm(c, body);
+    } catch (error) {
+      // The parts of a form hold the body until they are left: unlock it, so that the rest can be drained.
+      await body.return();
+      throw error;
+    }
   });
 
   const raw = async (c: AppContext) => {
@@ -147,6 +140,24 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
   };
 }
 
+async function storeForm(c: AppContext, body: Pieces) {
+  const form = await orTellJob(c, c.req.query(), () =>
+    openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
+  );
+  const given = { ...c.req.query(), ...form.fields };
+  const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
+  return store(c, {
+    ...order,
+    total: form.file.expectedBytes,
+    exact: false,
+    content: form.file.content,
+    ending: async () => {
+      const late = await form.ending();
+      return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
+    },
+  });
+}
+
 async function store(c: AppContext, order: UploadOrder) {
   const running = storeOnce(c, order);
   // The client may go away; what has begun is then still brought to its end, or taken back.
@@ -173,7 +184,7 @@ async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
 }
 
 /** Leaves what is not read for the drain. */
-function bodyPieces(c: AppContext): Pieces {
+function bodyPieces(c: AppContext): AsyncGenerator<Uint8Array, void, undefined> {
   const body = c.req.raw.body;
   return body ? readPieces(body, UPLOAD_READ_BYTES, { whenLeft: 'release' }) : nothing();
 }
