@@ -117,6 +117,61 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
   checkSuffix(filename, config.allowedSuffixes);
   const level = options.level ?? DEFAULT_LEVEL;
   if (options.compression !== 'none') checkLevel(level, engine);
+  const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
+  const backup_id = ulid();
+  return {
+    backup_id,
+    job_id: options.job_id ?? backup_id,
+    filename,
+    content_type: contentTypeOf(filename, contentType),
+    level,
+    compression: options.compression ?? 'auto',
+    sha256: options.sha256,
+    max_bytes: Math.min(config.maxFileBytes, linkBytes),
+  };
+}
+
+async function storeForm(c: AppContext, body: Pieces) {
+  const form = await orTellJob(c, c.req.query(), () =>
+    openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
+  );
+  const given = { ...c.req.query(), ...form.fields };
+  const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
+  return store(c, {
+    ...order,
+    total: form.file.expectedBytes,
+    exact: false,
+    content: form.file.content,
+    ending: async () => {
+      const late = await form.ending();
+      return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
+    },
+  });
+}
+
+async function store(c: AppContext, order: UploadOrder) {
+  const running = storeOnce(c, order);
+  // The client may go away; what has begun is then still brought to its end, or taken back.
+  c.executionCtx.waitUntil(running.catch(() => undefined));
+  const backup = await running;
+  const receipt = { message: 'Upload successful', ...backupView(backup) };
+  return c.json(receipt, 201, { location: `/backup/${backup.backup_id}` });
+}
+
+/** A link is good for one upload: it is claimed before, and given back if the upload fails. */
+async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
+  const rooms = c.get('services');
+  const link_id = c.req.query('link_id');
+  if (!isSigned(new URL(c.req.url)) || !link_id) return upload(rooms, order);
+  const expires_at = new Date(Number(c.req.query('expires')) * 1000).toISOString();
+  const claimed = await claimLink(rooms.catalogue, { link_id, backup_id: order.backup_id, expires_at });
+  if (!claimed) throw new LinkUsed();
+  try {
+    return await upload(rooms, order);
+  } catch (error) {
+    await releaseLink(rooms.catalogue, link_id);
+    throw error;
+  }
 }
 
 /** Leaves what is not read for the drain. */
