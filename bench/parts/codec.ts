@@ -34,6 +34,7 @@ async function alone(
     () =>
       timeCommand('zstd', ['-q', '-c', '--single-thread', ...args]);
   const wayIn = await alternate(rounds, run('in'), command('-3', file));
+  await get(`${worker.url}/in?engine=${engine}&keep=1`);
   const stored = join(directory, `stored-${engine}.zst`);
   await get(`${worker.url}/stored`, '', stored);
   const wayOut = await alternate(rounds, run('out'), command('-d', stored));

@@ -19,7 +19,7 @@ export const INSTRUMENTED_VAULT = 'bench/workers/instrumented.wrangler.toml';
 const CATALOGUE = 'coldstream-catalogue';
 
 export async function startVault(config: string, state: string): Promise<BenchVault> {
-  const token = randomBytes(24).toString('base64url');
+  const token = randomBytes(24).toString('hex');
   migrate(config, state);
   const worker = await startWorker(config, state, {
     ADMIN_TOKEN: token,

@@ -27,7 +27,7 @@ export default {
         source = new Uint8Array(await request.arrayBuffer());
         return Response.json({ bytes: source.length });
       case '/in':
-        return Response.json(await wayIn(engine, Number(option('level') || 3)));
+        return Response.json(await wayIn(engine, Number(option('level') || 3), option('keep') !== ''));
       case '/stored':
         return new Response(new Blob(stored).stream());
       case '/out':
@@ -55,7 +55,7 @@ async function* storedPieces(bytes: number): AsyncGenerator<Uint8Array, void, un
 }
 
 /** As `ingest/upload.ts` chains it, the storage replaced by an array. */
-async function wayIn(engine: ZstdEngine, level: number) {
+async function wayIn(engine: ZstdEngine, level: number, keep: boolean) {
   const content = sha256Digest();
   const storage = sha256Digest();
   async function* digested() {
@@ -64,12 +64,12 @@ async function wayIn(engine: ZstdEngine, level: number) {
       yield piece;
     }
   }
-  stored = [];
+  if (keep) stored = [];
   let bytes = 0;
   for await (const piece of seekableEncode({ engine, level })(digested())) {
     storage.update(piece);
     bytes += piece.length;
-    stored.push(piece);
+    if (keep) stored.push(new Uint8Array(piece));
   }
   content.digest();
   storage.digest();
