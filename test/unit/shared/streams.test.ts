@@ -93,7 +93,9 @@ describe('stagePair', () => {
         throw new Error('stage failed');
       }
     };
-    await expect(collect(readPieces(native(content).pipeThrough(stagePair(failing, { pieceBytes: 100 })), 10))).rejects.toThrow();
+    await expect(
+      collect(readPieces(native(content).pipeThrough(stagePair(failing, { pieceBytes: 100 })), 10)),
+    ).rejects.toThrow();
     await expect(
       collect(readPieces(scripted(100, 500).stream.pipeThrough(stagePair(same, { pieceBytes: 100 })), 10)),
     ).rejects.toThrow();
@@ -119,7 +121,9 @@ describe('pumpPieces', () => {
 
   it('takes a reader that stalls for gone', async () => {
     const { readable, writable } = new IdentityTransformStream();
-    await expect(pumpPieces(readPieces(native(content), 100), writable, { stallMs: 30 })).rejects.toThrow('took nothing');
+    await expect(pumpPieces(readPieces(native(content), 100), writable, { stallMs: 30 })).rejects.toThrow(
+      'took nothing',
+    );
     await expect(readable.getReader().read()).rejects.toThrow();
   });
 });
