@@ -5,9 +5,10 @@ import { zstdDecode } from '../codec/zstd/transform.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { DECODE_BYTES, MIB, READER_STALL_MS } from '../shared/limits.ts';
-import { type ByteStream, type Pieces, pumpPieces, readPieces, type Stage } from '../shared/streams.ts';
+import { type ByteStream, type Pieces, pumpPieces, type Stage } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ByteSpan, ObjectStore } from '../store/object-store.ts';
+import { readResuming } from '../store/resuming-read.ts';
 import type { Representation } from './representation.ts';
 
 /** How much of the stored object is read at once on the way out. */
@@ -77,7 +78,7 @@ async function pump(
 
 function contentOf(rooms: DownloadRooms, backup: Backup, representation: Representation, stored: ByteStream): Pieces {
   const decode: Stage = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
-  const pieces = readPieces(stored, READ_BYTES);
+  const pieces = readResuming(rooms.store, dataKey(backup.backup_id), backup.stored_size, READ_BYTES, stored);
   const content = backup.compression.codec === 'zstd' ? decode(pieces) : pieces;
   return representation.way === 'gzip' ? gzipEncode()(content) : content;
 }
