@@ -1,3 +1,4 @@
+import { release } from '../../shared/bytes.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
 import type { Pieces, Stage } from '../../shared/streams.ts';
 import { checkLevel } from '../levels.ts';
@@ -20,7 +21,7 @@ export interface SeekableEncodeOptions {
  * of no bytes is one empty frame, so that every stored object is a zstd file. Pieces of input that are frames already
  * are compressed where they lie; others are gathered in one buffer of `frameBytes`.
  *
- * Throws LevelUnsupported at once. Each piece it gives has memory of its own.
+ * Throws LevelUnsupported at once. A frame's memory is given back when the next one is pulled.
  */
 export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFrames }: SeekableEncodeOptions): Stage {
   checkLevel(level, engine);
@@ -31,7 +32,11 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
       entries.push(seekEntry(frame, content.length, engine.writesChecksum));
       return frame;
     };
-    for await (const content of framesOf(source, frameBytes)) yield compress(content);
+    for await (const content of framesOf(source, frameBytes)) {
+      const frame = compress(content);
+      yield frame;
+      release(frame);
+    }
     if (entries.length === 0) yield compress(new Uint8Array(0));
     yield encodeSeekTable(entries);
     onFrames?.(entries.length);

@@ -7,6 +7,7 @@
  * the size its header tells, any other in groups of a few blocks, of which none gives more than 128 KiB.
  */
 import { ByteReader } from '../../shared/byte-reader.ts';
+import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { MIB } from '../../shared/limits.ts';
 import type { Stage } from '../../shared/streams.ts';
@@ -110,6 +111,7 @@ async function* decodeFrame(
   const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
   reader.consume(frameBytes);
   yield content;
+  release(content);
 }
 
 /**
