@@ -120,14 +120,24 @@ function pack({ pack }: Codec) {
   for (let at = 0; at < source.length; at += FRAME_BYTES) {
     const piece = source.subarray(at, at + FRAME_BYTES);
     const result = pack(piece);
-    packed.push({ piece: result, contentBytes: piece.length });
     bytes += result.length;
+    packed.push({ piece: new Uint8Array(result), contentBytes: piece.length });
+    free(result);
   }
   return { content: source.length, packed: bytes };
 }
 
 function unpack({ unpack }: Codec) {
   let bytes = 0;
-  for (const { piece, contentBytes } of packed) bytes += unpack(piece, contentBytes).length;
+  for (const { piece, contentBytes } of packed) {
+    const content = unpack(piece, contentBytes);
+    bytes += content.length;
+    free(content);
+  }
   return { content: bytes };
+}
+
+/** At once, as the vault does it: results that wait for the collector would make the next ones slow. */
+function free({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && byteLength > 64 * 1024) buffer.transfer(0);
 }
