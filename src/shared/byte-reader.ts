@@ -1,3 +1,4 @@
+import { release } from './bytes.ts';
 import type { Pieces } from './streams.ts';
 
 /**
@@ -65,6 +66,9 @@ export class ByteReader {
   /** Leaves the source: it is cancelled. To be called in the parser's `finally`. */
   async close(): Promise<void> {
     this.#ended = true;
+    release(this.#buffer);
+    this.#buffer = new Uint8Array();
+    this.#start = this.#end = 0;
     await this.#source.return?.();
   }
 
@@ -89,6 +93,7 @@ export class ByteReader {
       // By half at least: a parser that asks for a little more each time would else copy all it holds every time.
       const grown = new Uint8Array(Math.max(held + count, wanted, held + (held >> 1)));
       grown.set(this.buffered);
+      release(this.#buffer);
       this.#buffer = grown;
     }
     this.#start = 0;

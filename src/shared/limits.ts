@@ -14,7 +14,7 @@ export const PART_BYTES = 8 * MIB;
 /** R2 takes 10,000 parts an object; the rest is room for a size that was announced too small. */
 export const PARTS_PER_OBJECT = 9_900;
 /** Parts on their way to R2 at once, for one upload, beside the one being filled. */
-export const PARTS_IN_FLIGHT = 1;
+export const PARTS_IN_FLIGHT = 2;
 /** Largest part that a part buffer may have, so that one upload stays within its share of the isolate. */
 export const MAX_PART_BYTES = 8 * MIB;
 /** Largest upload that fits into parts of {@link MAX_PART_BYTES}. */

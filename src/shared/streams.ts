@@ -1,3 +1,5 @@
+import { release } from './bytes.ts';
+
 /**
  * How bytes move through the vault.
  *
@@ -52,6 +54,7 @@ export async function* readPieces(
   } finally {
     if (!finished && whenLeft === 'cancel') await reader.cancel('the consumer left').catch(() => undefined);
     reader.releaseLock();
+    if (!buffer.detached) buffer.transfer(0);
   }
 }
 
@@ -108,6 +111,7 @@ export function rechunk(pieceBytes: number): Stage {
       }
     }
     if (filled > 0) yield buffer.subarray(0, filled);
+    release(buffer);
   };
 }
 

@@ -1,3 +1,4 @@
+import { release } from '../shared/bytes.ts';
 import { PARTS_IN_FLIGHT } from '../shared/limits.ts';
 import type { ObjectStore, OpenUpload } from './object-store.ts';
 
@@ -18,7 +19,8 @@ export class ObjectWriter {
   readonly #inFlight = new Set<Promise<void>>();
   readonly #parts: R2UploadedPart[] = [];
   #buffers = 0;
-  #part: Uint8Array;
+  /** Made by the first write: a writer may wait long for its turn, and holds nothing meanwhile. */
+  #part: Uint8Array = new Uint8Array();
   #filled = 0;
   #sent = 0;
   #open: OpenUpload | null = null;
@@ -34,7 +36,6 @@ export class ObjectWriter {
     this.#key = key;
     this.#partBytes = partBytes;
     this.#beforeFirstPart = beforeFirstPart;
-    this.#part = this.#newBuffer();
   }
 
   /** Bytes taken so far. */
@@ -43,6 +44,7 @@ export class ObjectWriter {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
+    if (this.#buffers === 0) this.#part = this.#newBuffer();
     for (let at = 0; at < bytes.length; ) {
       if (this.#filled === this.#partBytes) await this.#send();
       const taken = Math.min(this.#partBytes - this.#filled, bytes.length - at);
@@ -57,6 +59,7 @@ export class ObjectWriter {
   async close(): Promise<void> {
     if (!this.#open && this.#sent === 0) {
       await this.#store.put(this.#key, this.#part.subarray(0, this.#filled));
+      this.#freeBuffers();
       return;
     }
     if (this.#filled > 0) await this.#send();
@@ -65,12 +68,14 @@ export class ObjectWriter {
     const open = this.#open;
     if (!open) throw new Error('parts without an upload');
     this.#parts.sort((a, b) => a.partNumber - b.partNumber);
+    this.#freeBuffers();
     await this.#store.completeUpload(open, this.#parts, this.#sent);
   }
 
   /** Waits for what is on its way, then removes all of it. Rejects where the storage cannot be reached. */
   async abort(): Promise<void> {
     await Promise.all(this.#inFlight);
+    this.#freeBuffers();
     if (this.#open) await this.#store.abortUpload(this.#open);
   }
 
@@ -103,6 +108,11 @@ export class ObjectWriter {
     if (this.#free.length === 0 && this.#buffers <= PARTS_IN_FLIGHT) return this.#newBuffer();
     while (this.#free.length === 0) await Promise.race(this.#inFlight);
     return this.#free.pop() ?? this.#newBuffer();
+  }
+
+  #freeBuffers(): void {
+    release(this.#part);
+    for (const buffer of this.#free.splice(0)) release(buffer);
   }
 
   #newBuffer(): Uint8Array {

@@ -74,4 +74,5 @@ async function* framesOf(source: Pieces, frameBytes: number): AsyncGenerator<Uin
     }
   }
   if (gathered && filled > 0) yield gathered.subarray(0, filled);
+  if (gathered) release(gathered);
 }
