@@ -27,17 +27,21 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
   checkLevel(level, engine);
   return async function* seekableEncoded(source) {
     const entries: SeekEntry[] = [];
-    const compress = (content: Uint8Array): Uint8Array => {
-      const frame = engine.compressFrame(content, level);
-      entries.push(seekEntry(frame, content.length, engine.writesChecksum));
+    const noted = (frame: Uint8Array, contentBytes: number): Uint8Array => {
+      entries.push(seekEntry(frame, contentBytes, engine.writesChecksum));
       return frame;
     };
-    for await (const content of framesOf(source, frameBytes)) {
-      const frame = compress(content);
-      yield frame;
-      release(frame);
+    const compressor = engine.compressor(level);
+    try {
+      for await (const content of framesOf(source, frameBytes)) {
+        const frame = noted(await compressor.compress(content), content.length);
+        yield frame;
+        release(frame);
+      }
+    } finally {
+      compressor.close();
     }
-    if (entries.length === 0) yield compress(new Uint8Array(0));
+    if (entries.length === 0) yield noted(engine.compressFrame(new Uint8Array(0), level), 0);
     yield encodeSeekTable(entries);
     onFrames?.(entries.length);
   };

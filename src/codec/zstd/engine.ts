@@ -22,6 +22,9 @@ export interface ZstdEngine {
    */
   compressFrame(content: Uint8Array, level: number): Uint8Array;
 
+  /** Makes many frames of one level with one context: `compressFrame` for those who have more than one. */
+  compressor(level: number): FrameCompressor;
+
   /**
    * The content of exactly one whole frame, in memory of its own.
    *
@@ -32,6 +35,14 @@ export interface ZstdEngine {
 
   /** For one frame that is too large to be decoded at once, or of unknown size. */
   decompressor(windowBytes: number): FrameDecompressor;
+}
+
+/** Makes frames, one call after the other. To be closed in a `finally`. */
+export interface FrameCompressor {
+  /** As `compressFrame`; `content` has at least one byte, and may be used again once this is settled. */
+  compress(content: Uint8Array): Promise<Uint8Array> | Uint8Array;
+  /** Frees what the engine holds. Harmless twice. */
+  close(): void;
 }
 
 /** Decodes one frame, fed in order. To be closed in a `finally`. */

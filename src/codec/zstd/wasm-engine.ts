@@ -32,6 +32,7 @@ export function startWasmEngine(): ZstdEngine {
     highestLevel: HIGHEST_LEVEL,
     largestWindowBytes: ZSTD_WINDOW_BYTES,
     oneShotBytes: ONE_SHOT_BYTES,
+    compressor: (level) => ({ compress: (content) => engine.compressFrame(content, level), close: () => undefined }),
     compressFrame: (content, level) =>
       withVectors(frames, content, (source, result) => {
         result.resize(codec.compressBound(content.length), 0);
