@@ -8,7 +8,7 @@ import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
-import { JOB_KEPT_MS } from './shared/limits.ts';
+import { ISOLATE_TRANSFER_BYTES, JOB_KEPT_MS } from './shared/limits.ts';
 import { ObjectStore } from './store/object-store.ts';
 
 /** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
@@ -35,7 +35,7 @@ export interface Services {
 const engine = selectEngine(parseEngine(Reflect.get(startEnv, 'ZSTD_ENGINE')));
 
 /** One for the isolate, as its memory is. */
-const budget = new IsolateBudget();
+const budget = new IsolateBudget(ISOLATE_TRANSFER_BYTES - engine.heapBytes);
 
 const made = new WeakMap<object, Services>();
 

@@ -91,7 +91,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
   try {
     if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-    const share = await rooms.budget.reserve(UPLOAD_BYTES);
+    const share = await rooms.budget.reserve(UPLOAD_BYTES + rooms.engine.contextBytes(order.level));
     let backup: Backup;
     try {
       backup = await receive(rooms, order, job, writer);

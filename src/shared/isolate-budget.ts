@@ -1,4 +1,4 @@
-import { BUDGET_LEASE_MS, BUDGET_POLL_MS, ISOLATE_TRANSFER_BYTES } from './limits.ts';
+import { BUDGET_LEASE_MS, BUDGET_POLL_MS } from './limits.ts';
 
 /** A share of the isolate's memory; give it back in a `finally`. Giving it back twice is harmless. */
 export interface Share {
@@ -23,7 +23,7 @@ export class IsolateBudget {
   readonly #holders = new Set<Holder>();
   readonly #queue: Holder[] = [];
 
-  constructor(totalBytes: number = ISOLATE_TRANSFER_BYTES) {
+  constructor(totalBytes: number) {
     this.#totalBytes = totalBytes;
   }
 

@@ -24,11 +24,10 @@ export const MAX_OBJECT_BYTES = MAX_PART_BYTES * PARTS_PER_OBJECT;
 export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
 
 /**
- * What all transfers of one isolate may hold in buffers together. The isolate has 128 MB (Workers limits); the issue
- * allows 96 MiB; the rest of that is code, JavaScript heap and one zstd context, of which only one lives at a time,
- * because frames are compressed by synchronous calls.
+ * What all transfers of one isolate may hold together, in buffers and in the zstd engine. The isolate has 128 MB
+ * (Workers limits), of which the vault uses 96 MiB; the rest of those is code and JavaScript heap.
  */
-export const ISOLATE_TRANSFER_BYTES = 64 * MIB;
+export const ISOLATE_TRANSFER_BYTES = 80 * MIB;
 /** The part being filled and those in flight, one frame of content, one frame compressed. */
 export const UPLOAD_BYTES = (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_BYTES;
 /** One frame decoded, the one before it on its way out, and the compressed bytes ahead of them. */

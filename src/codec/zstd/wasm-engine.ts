@@ -13,6 +13,8 @@ import startGlue, { type VectorU8, type ZstdBinding } from './generated/zstd-cod
 import { MalformedZstd } from './malformed-zstd.ts';
 import { WasmDecompressors } from './wasm-decompressors.ts';
 
+/** Of each of the two instances. */
+const HEAP_BYTES = 16 * MIB;
 /** The tables of level 6 do not fit beside 4 MiB of content and as much for the result. */
 const HIGHEST_LEVEL = 5;
 /** A frame of incompressible content and its content fit together, with some room. */
@@ -32,6 +34,8 @@ export function startWasmEngine(): ZstdEngine {
     highestLevel: HIGHEST_LEVEL,
     largestWindowBytes: ZSTD_WINDOW_BYTES,
     oneShotBytes: ONE_SHOT_BYTES,
+    heapBytes: 2 * HEAP_BYTES,
+    contextBytes: () => 0,
     compressor: (level) => ({ compress: (content) => engine.compressFrame(content, level), close: () => undefined }),
     compressFrame: (content, level) =>
       withVectors(frames, content, (source, result) => {
