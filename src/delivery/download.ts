@@ -5,7 +5,7 @@ import { zstdDecode } from '../codec/zstd/transform.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { DECODE_BYTES, MIB, READER_STALL_MS } from '../shared/limits.ts';
-import { type ByteStream, type Pieces, pumpPieces, type Stage } from '../shared/streams.ts';
+import { type ByteStream, type Pieces, pumpPieces, readAhead, type Stage } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ByteSpan, ObjectStore } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
@@ -78,7 +78,9 @@ async function pump(
 
 function contentOf(rooms: DownloadRooms, backup: Backup, representation: Representation, stored: ByteStream): Pieces {
   const decode: Stage = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
-  const pieces = readResuming(rooms.store, dataKey(backup.backup_id), backup.stored_size, READ_BYTES, stored);
+  const pieces = readAhead(
+    readResuming(rooms.store, dataKey(backup.backup_id), backup.stored_size, READ_BYTES, stored),
+  );
   const content = backup.compression.codec === 'zstd' ? decode(pieces) : pieces;
   return representation.way === 'gzip' ? gzipEncode()(content) : content;
 }

@@ -115,6 +115,27 @@ export function rechunk(pieceBytes: number): Stage {
   };
 }
 
+/**
+ * Pulls the next piece while the consumer is busy with the one before, so that reading and writing overlap: one piece
+ * more in memory, in a copy, since the source uses its own buffer again.
+ */
+export const readAhead: Stage = async function* readingAhead(source) {
+  const pieces = source[Symbol.asyncIterator]();
+  let next = pieces.next();
+  try {
+    for (let read = await next; !read.done; read = await next) {
+      const piece = read.value.slice();
+      next = pieces.next();
+      // A failure is for the consumer's next pull; until then nobody awaits it.
+      next.catch(() => undefined);
+      yield piece;
+      release(piece);
+    }
+  } finally {
+    await pieces.return?.();
+  }
+};
+
 /** A pair like a TransformStream's: write into one, read from the other. */
 export interface StreamPair {
   readonly writable: WritableStream<Uint8Array>;

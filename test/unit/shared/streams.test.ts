@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { ByteReader } from '../../../src/shared/byte-reader.ts';
 import { concat } from '../../../src/shared/bytes.ts';
-import { type Pieces, pumpPieces, readPieces, rechunk, type Stage, stagePair } from '../../../src/shared/streams.ts';
+import {
+  type Pieces,
+  pumpPieces,
+  readAhead,
+  readPieces,
+  rechunk,
+  type Stage,
+  stagePair,
+} from '../../../src/shared/streams.ts';
 
 const content = Uint8Array.from({ length: 10_000 }, (_, i) => i & 255);
 
@@ -125,6 +133,20 @@ describe('pumpPieces', () => {
       'took nothing',
     );
     await expect(readable.getReader().read()).rejects.toThrow();
+  });
+});
+
+describe('readAhead', () => {
+  it('passes everything and what the source throws, one piece ahead, and leaves the source with the consumer', async () => {
+    expect(concat(await collect(readAhead(readPieces(native(content), 77))))).toEqual(content);
+    await expect(collect(readAhead(readPieces(scripted(100, 500).stream, 100)))).rejects.toThrow('source failed');
+    const { stream, seen } = scripted(100);
+    for await (const _ of readAhead(readPieces(stream, 100))) {
+      await scheduler.wait(5);
+      expect(seen.pulled).toBe(2);
+      break;
+    }
+    expect(seen.cancelled).toBe(true);
   });
 });
 
