@@ -30,16 +30,6 @@ export async function recordJob(db: D1Database, job: JobRecord): Promise<void> {
     .run();
 }
 
-export async function getJob(db: D1Database, jobId: string): Promise<JobRecord | null> {
-  return db.prepare(`SELECT ${JOB_COLUMNS} FROM jobs WHERE job_id = ?1`).bind(jobId).first<JobRecord>();
-}
-
-/** Whether there was such a job. */
-export async function deleteJob(db: D1Database, jobId: string): Promise<boolean> {
-  const { meta } = await db.prepare('DELETE FROM jobs WHERE job_id = ?1').bind(jobId).run();
-  return meta.changes > 0;
-}
-
 /** Forgets jobs that ended before `before` (ISO 8601). Gives how many. */
 export async function purgeJobs(db: D1Database, before: string): Promise<number> {
   const { meta } = await db.prepare('DELETE FROM jobs WHERE ended_at < ?1').bind(before).run();
