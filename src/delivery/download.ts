@@ -5,9 +5,10 @@ import { zstdDecode } from '../codec/zstd/transform.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { DECODE_BYTES, MIB, READER_STALL_MS } from '../shared/limits.ts';
+import type { ByteSpan } from '../shared/seek-points.ts';
 import { type ByteStream, type Pieces, pumpPieces, readAhead, type Stage } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
-import type { ByteSpan, ObjectStore } from '../store/object-store.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import type { Representation } from './representation.ts';
 

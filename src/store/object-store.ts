@@ -1,11 +1,7 @@
 import { retry } from '../shared/retry.ts';
+import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
 import { isNoSuchUpload, isTransient, StorageFailed } from './r2-errors.ts';
-
-export interface ByteSpan {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** A multipart upload under way: what is needed to go on with it, or to abort it later. */
 export interface OpenUpload {

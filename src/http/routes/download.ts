@@ -4,7 +4,7 @@ import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import { VaultError } from '../../shared/errors.ts';
-import type { ByteSpan } from '../../store/object-store.ts';
+import type { ByteSpan } from '../../shared/seek-points.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
 import { evaluateConditions } from '../conditional.ts';
