@@ -6,8 +6,38 @@ export type Compression =
   | { readonly codec: 'zstd'; readonly level: number; readonly engine: 'native' | 'wasm'; readonly frames: number }
   | { readonly codec: 'none' };
 
-/** What the catalogue knows of a backup: sizes in bytes, checksums in lower-case hex, the time in ISO 8601 (UTC). */
-export interface Backup {
+/** What was found in a backup that is an archive. */
+export interface ArchiveSummary {
+  readonly format: 'tar';
+  readonly members: number;
+  /** Where (in bytes of the decoded archive) and why the reading of members ended before the archive did. */
+  readonly stopped: { readonly offset: number; readonly reason: string } | null;
+}
+
+/** What a verification found broken first. */
+export interface Damage {
+  readonly found_at: string;
+  readonly reason: string;
+  /** Counts from 0; null where the damage is in no frame, or where there are none. */
+  readonly frame: number | null;
+  /** In bytes of the stored object; null where it has no one place. */
+  readonly offset: number | null;
+}
+
+/**
+ * What the last verification found. One of the two at most is set: a backup that is known to be damaged must not show
+ * a time at which it was whole, which somebody would read as "good".
+ */
+export interface Verification {
+  readonly verified_at: string | null;
+  readonly damage: Damage | null;
+}
+
+/**
+ * What the vault knows of a backup from its upload on, and writes beside its data: sizes in bytes, checksums in
+ * lower-case hex, the time in ISO 8601 (UTC).
+ */
+export interface BackupReceipt {
   readonly backup_id: string;
   readonly job_id: string;
   readonly filename: string;
@@ -17,31 +47,64 @@ export interface Backup {
   readonly stored_size: number;
   readonly stored_checksum: string;
   readonly compression: Compression;
+  /** Null where the backup is no archive, or was stored before archives were looked into. */
+  readonly archive: ArchiveSummary | null;
   readonly created_at: string;
 }
 
-/** A row of `backups`: the record with its compression spread over columns that are null where they do not apply. */
-export interface BackupRow extends Omit<Backup, 'compression'> {
+/** What the catalogue knows of a backup. */
+export interface Backup extends BackupReceipt, Verification {}
+
+/**
+ * A row of `backups`: the record with its compression spread over columns that are null where they do not apply, and
+ * with `archive` and `damage` as JSON.
+ */
+export interface BackupRow extends Omit<Backup, 'compression' | 'archive' | 'damage'> {
   readonly codec: string;
   readonly level: number | null;
   readonly engine: string | null;
   readonly frames: number | null;
+  readonly archive: string | null;
+  readonly damage: string | null;
 }
 
 /** The columns, in the order in which {@link rowOf} and the statements name them. */
 export const BACKUP_COLUMNS =
   'backup_id, job_id, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
-  'codec, level, engine, frames, created_at';
+  'codec, level, engine, frames, archive, created_at, verified_at, damage';
 
 export function backupOf(row: BackupRow): Backup {
-  const { codec, level, engine, frames, created_at, ...rest } = row;
-  return { ...rest, compression: compressionOf(codec, level, engine, frames), created_at };
+  const { codec, level, engine, frames, archive, created_at, verified_at, damage, ...rest } = row;
+  return {
+    ...rest,
+    compression: compressionOf(codec, level, engine, frames),
+    archive: parsed<ArchiveSummary>(archive),
+    created_at,
+    verified_at,
+    damage: parsed<Damage>(damage),
+  };
+}
+
+/** The part of the record that lies in the bucket, where nothing is written twice. */
+export function receiptOf({ verified_at: _, damage: __, ...receipt }: Backup): BackupReceipt {
+  return receipt;
+}
+
+/** Of JSON that we wrote. */
+function parsed<T>(json: string | null): T | null {
+  return json === null ? null : (JSON.parse(json) as T);
+}
+
+function jsonText(value: ArchiveSummary | Damage | null): string | null {
+  return value && JSON.stringify(value);
 }
 
 export function rowOf(backup: Backup): BackupRow {
   const { compression, ...rest } = backup;
-  if (compression.codec === 'none') return { ...rest, codec: 'none', level: null, engine: null, frames: null };
-  return { ...rest, ...compression };
+  const texts = { archive: jsonText(backup.archive), damage: jsonText(backup.damage) };
+  if (compression.codec === 'none')
+    return { ...rest, ...texts, codec: 'none', level: null, engine: null, frames: null };
+  return { ...rest, ...texts, ...compression };
 }
 
 function compressionOf(codec: string, level: number | null, engine: string | null, frames: number | null): Compression {
@@ -59,14 +122,15 @@ export class InvalidCursor extends VaultError {
   }
 }
 
-/** Rows that go into one statement: a bound value may have 2 MB (D1 limits), a row has under 2 KiB. */
+/** Rows that go into one statement: a bound value may have 2 MB (D1 limits), a row has under 3 KiB. */
 const ROWS_PER_STATEMENT = 500;
 
 const INSERT = `
   INSERT INTO backups (${BACKUP_COLUMNS})
   SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'filename', value ->> 'content_type',
          value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
-         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames', value ->> 'created_at'
+         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames', value ->> 'archive',
+         value ->> 'created_at', value ->> 'verified_at', value ->> 'damage'
   FROM json_each(?1)`;
 
 /**
@@ -74,12 +138,13 @@ const INSERT = `
  */
 const KEEP = `${INSERT} WHERE true ON CONFLICT (backup_id) DO NOTHING`;
 
+/** A receipt tells nothing of verifications: what is known of them stays. */
 const REPLACE = `${INSERT} WHERE true ON CONFLICT (backup_id) DO UPDATE SET
   job_id = excluded.job_id, filename = excluded.filename, content_type = excluded.content_type,
   file_size = excluded.file_size, checksum = excluded.checksum,
   stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
   codec = excluded.codec, level = excluded.level, engine = excluded.engine, frames = excluded.frames,
-  created_at = excluded.created_at`;
+  archive = excluded.archive, created_at = excluded.created_at`;
 
 /**
  * Lists a backup. May be called again with the same record after a lost answer: a row that is there already is this
@@ -92,14 +157,31 @@ export async function insertBackup(db: D1Database, backup: Backup): Promise<void
     .run();
 }
 
-/** Lists backups, replacing rows of the same ids: for rebuilding from receipts. One statement for 500. */
-export async function upsertBackups(db: D1Database, backups: readonly Backup[]): Promise<void> {
+/**
+ * Lists backups by their receipts, replacing what rows of the same ids say but for their verification: for rebuilding
+ * from the bucket. One statement for 500.
+ */
+export async function upsertBackups(db: D1Database, receipts: readonly BackupReceipt[]): Promise<void> {
+  const backups = receipts.map((receipt) => ({ ...receipt, verified_at: null, damage: null }));
   for (let at = 0; at < backups.length; at += ROWS_PER_STATEMENT) {
     await db
       .prepare(REPLACE)
       .bind(json(backups.slice(at, at + ROWS_PER_STATEMENT)))
       .run();
   }
+}
+
+/** Notes what a verification found. Whether there (still) was such a backup. */
+export async function recordVerification(
+  db: D1Database,
+  backupId: string,
+  { verified_at, damage }: Verification,
+): Promise<boolean> {
+  const { meta } = await db
+    .prepare('UPDATE backups SET verified_at = ?2, damage = ?3 WHERE backup_id = ?1')
+    .bind(backupId, verified_at, jsonText(damage))
+    .run();
+  return meta.changes > 0;
 }
 
 function json(backups: readonly Backup[]): string {

@@ -41,6 +41,28 @@ export const CompressionSchema = z
   ])
   .openapi('Compression');
 
+const ArchiveSchema = z
+  .object({
+    format: z.literal('tar'),
+    members: z.number().int().openapi({ description: 'Files, directories, links…; of a name that comes twice, both' }),
+    stopped: z.object({ offset: bytes, reason: z.string() }).nullable().openapi({
+      description:
+        'Where (byte of the decoded archive) and why reading the members ended too early; null: all is listed',
+    }),
+  })
+  .openapi('Archive');
+
+const DamageSchema = z
+  .object({
+    found_at: time,
+    reason: z.string(),
+    frame: bytes
+      .nullable()
+      .openapi({ description: 'The first broken frame, counted from 0; null where it is in none' }),
+    offset: bytes.nullable().openapi({ description: 'The byte of the stored object at which the damage was noticed' }),
+  })
+  .openapi('Damage');
+
 export const BackupSchema = z
   .object({
     backup_id: ulid,
@@ -51,7 +73,12 @@ export const BackupSchema = z
     checksum: sha256,
     stored_size: bytes,
     compression: CompressionSchema,
+    archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is no archive' }),
     created_at: time,
+    verified_at: time
+      .nullable()
+      .openapi({ description: 'When the last verification found everything whole; null: never, or it found damage' }),
+    damage: DamageSchema.nullable().openapi({ description: 'What the last verification found broken first' }),
     download_url: z.string(),
   })
   .openapi('Backup');

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Backup, upsertBackups } from '../catalogue/backups.ts';
+import { type BackupReceipt, upsertBackups } from '../catalogue/backups.ts';
 import { backupOfReceiptKey, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
@@ -29,8 +29,17 @@ const Receipt = z.object({
     z.object({ codec: z.literal('zstd'), level: size, engine: z.enum(['native', 'wasm']), frames: size }),
     z.object({ codec: z.literal('none') }),
   ]),
+  // Receipts of backups that were stored before archives were looked into say nothing of it.
+  archive: z
+    .object({
+      format: z.literal('tar'),
+      members: size,
+      stopped: z.object({ offset: size, reason: z.string() }).nullable(),
+    })
+    .nullable()
+    .default(null),
   created_at: z.iso.datetime(),
-}) satisfies z.ZodType<Backup>;
+}) satisfies z.ZodType<BackupReceipt>;
 
 /** Receipts read at once; six connections is what the platform gives a request. */
 const READS_AT_ONCE = 6;
@@ -48,18 +57,18 @@ export async function reindex(store: ObjectStore, catalogue: D1Database): Promis
     for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
       const batch = ids.slice(at, at + READS_AT_ONCE);
       const found = await Promise.all(batch.map((id) => readReceipt(store, id)));
-      const backups = found.filter((backup) => backup !== null);
-      await upsertBackups(catalogue, backups);
-      indexed += backups.length;
-      for (const [i, backup] of found.entries()) if (!backup) refused.push(batch[i] ?? '');
+      const good = found.filter((receipt) => receipt !== null);
+      await upsertBackups(catalogue, good);
+      indexed += good.length;
+      for (const [i, receipt] of found.entries()) if (!receipt) refused.push(batch[i] ?? '');
     }
     cursor = page.cursor;
   } while (cursor);
   return { receipts, indexed, refused };
 }
 
-async function readReceipt(store: ObjectStore, id: string): Promise<Backup | null> {
-  const { data: backup } = Receipt.safeParse(await store.readJson(receiptKey(id)).catch(() => null));
-  if (backup?.backup_id !== id) return null;
-  return (await store.size(dataKey(id))) === backup.stored_size ? backup : null;
+async function readReceipt(store: ObjectStore, id: string): Promise<BackupReceipt | null> {
+  const { data: receipt } = Receipt.safeParse(await store.readJson(receiptKey(id)).catch(() => null));
+  if (receipt?.backup_id !== id) return null;
+  return (await store.size(dataKey(id))) === receipt.stored_size ? receipt : null;
 }

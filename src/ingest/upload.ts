@@ -1,4 +1,4 @@
-import { type Backup, deleteBackup, insertBackup } from '../catalogue/backups.ts';
+import { type Backup, deleteBackup, insertBackup, receiptOf } from '../catalogue/backups.ts';
 import { recordJob } from '../catalogue/jobs.ts';
 import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
 import { seekableEncode } from '../codec/seekable/seekable-encoder.ts';
@@ -200,14 +200,17 @@ async function receive(
     stored_size: writer.bytesWritten,
     stored_checksum: storedDigest ? hex(storedDigest.digest()) : checksum,
     compression: plain ? { codec: 'none' } : { codec: 'zstd', level: order.level, engine: rooms.engine.name, frames },
+    archive: null,
     created_at: new Date().toISOString(),
+    verified_at: null,
+    damage: null,
   };
 }
 
 /** The receipt, then the row: a row never names what is not there. */
 async function commit(rooms: UploadRooms, backup: Backup, job: JobPublisher): Promise<void> {
   if (!job.alive()) throw new JobSuperseded(backup.job_id);
-  await rooms.store.put(receiptKey(backup.backup_id), utf8(JSON.stringify(backup)));
+  await rooms.store.put(receiptKey(backup.backup_id), utf8(JSON.stringify(receiptOf(backup))));
   await insertBackup(rooms.catalogue, backup);
 }
 

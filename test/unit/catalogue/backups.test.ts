@@ -7,6 +7,7 @@ import {
   InvalidCursor,
   insertBackup,
   listBackups,
+  recordVerification,
   upsertBackups,
 } from '../../../src/catalogue/backups.ts';
 
@@ -28,7 +29,10 @@ function backup(n: number, over: Partial<Backup> = {}): Backup {
     stored_size: 4_700_000_001,
     stored_checksum: 'cd'.repeat(32),
     compression: { codec: 'zstd', level: 3, engine: 'native', frames: 2560 },
+    archive: null,
     created_at: '2026-11-23T07:30:00.000Z',
+    verified_at: null,
+    damage: null,
     ...over,
   };
 }
@@ -46,6 +50,49 @@ describe('one backup', () => {
     expect(await getBackup(db, id(1))).toEqual(compressed);
     expect(await getBackup(db, id(2))).toEqual(raw);
     expect(await getBackup(db, id(3))).toBeNull();
+  });
+
+  it.each<[string, Partial<Backup>]>([
+    ['an archive', { archive: { format: 'tar', members: 1_000_000, stopped: null } }],
+    ['an archive read in part', { archive: { format: 'tar', members: 0, stopped: { offset: 512, reason: 'a "🧊"' } } }],
+    ['a verification', { verified_at: '2026-11-24T00:00:00.000Z' }],
+    ['damage', { damage: { found_at: '2026-11-24T00:00:00.000Z', reason: 'it’s "gone"', frame: 0, offset: 0 } }],
+    ['damage without a place', { damage: { found_at: '2026-11-24', reason: 'gone', frame: null, offset: null } }],
+  ])('comes back with %s', async (_, over) => {
+    await insertBackup(db, backup(1, over));
+    expect(await getBackup(db, id(1))).toEqual(backup(1, over));
+    expect((await listBackups(db, { limit: 1 })).backups).toEqual([backup(1, over)]);
+  });
+
+  it('takes the result of each verification in place of the one before', async () => {
+    await insertBackup(db, backup(1));
+    const whole = { verified_at: '2026-11-24T00:00:00.000Z', damage: null };
+    const broken = { verified_at: null, damage: { found_at: '2026-11-25', reason: 'x', frame: 3, offset: 77 } };
+    for (const found of [whole, broken, whole]) {
+      expect(await recordVerification(db, id(1), found)).toBe(true);
+      expect(await getBackup(db, id(1))).toEqual(backup(1, found));
+    }
+    expect(await recordVerification(db, id(2), whole)).toBe(false);
+    expect(await getBackup(db, id(2))).toBeNull();
+  });
+
+  it('keeps what verifications found when it is rebuilt from its receipt', async () => {
+    const broken = { verified_at: null, damage: { found_at: '2026-11-25', reason: 'x', frame: 3, offset: 77 } };
+    const archive = { format: 'tar', members: 9, stopped: null } as const;
+    await insertBackup(db, backup(1));
+    await recordVerification(db, id(1), broken);
+    await upsertBackups(db, [backup(1, { filename: 'rebuilt.tar', archive })]);
+    expect(await getBackup(db, id(1))).toEqual(backup(1, { filename: 'rebuilt.tar', archive, ...broken }));
+  });
+
+  it('reads a row that was written before the columns came', async () => {
+    await db
+      .prepare(
+        `INSERT INTO backups VALUES (?1, 'j', 'f', 't', 1, 'c', 1, 's', 'none', NULL, NULL, NULL, 'then', NULL, NULL, NULL)`,
+      )
+      .bind(id(1))
+      .run();
+    expect(await getBackup(db, id(1))).toMatchObject({ archive: null, verified_at: null, damage: null });
   });
 
   it('may be inserted again after a lost answer, and stays one row', async () => {

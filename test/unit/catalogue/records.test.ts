@@ -123,7 +123,10 @@ describe('pages for export', () => {
       stored_size: n,
       stored_checksum: 'cd'.repeat(32),
       compression: n % 2 ? { codec: 'none' } : { codec: 'zstd', level: 3, engine: 'wasm', frames: 1 },
+      archive: n % 3 ? null : { format: 'tar', members: n, stopped: null },
       created_at: '2026-11-23T07:30:00.000Z',
+      verified_at: null,
+      damage: null,
     }),
   );
 
