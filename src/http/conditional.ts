@@ -6,6 +6,8 @@ export interface ConditionalRequest {
   /** Quoted, with `W/` where weak. */
   readonly etag: string;
   readonly lastModified: Date;
+  /** Whether other representations at the same address have the same date: then it tells none of them apart. */
+  readonly sharedDate?: boolean;
 }
 
 export type Verdict =
@@ -41,12 +43,15 @@ export function evaluateConditions(request: ConditionalRequest): Verdict {
   return { kind: 'proceed', useRange: request.method === 'GET' && rangeStillFits(request) };
 }
 
-/** An If-Range is one strong tag, or a date that is exactly ours; of objects that never change it is a strong one. */
-function rangeStillFits({ headers, etag, lastModified }: ConditionalRequest): boolean {
+/**
+ * An If-Range is one strong tag, or a date that is exactly ours. Of objects that never change a date is a strong
+ * validator (section 8.8.2.2), unless several representations share it.
+ */
+function rangeStillFits({ headers, etag, lastModified, sharedDate = false }: ConditionalRequest): boolean {
   const ifRange = headers.get('if-range')?.trim();
   if (ifRange === undefined) return true;
   if (ifRange.endsWith('"')) return sameStrong(ifRange, etag);
-  return httpDate(ifRange) === inWholeSeconds(lastModified);
+  return !sharedDate && httpDate(ifRange) === inWholeSeconds(lastModified);
 }
 
 /** Undefined where there is no such header, or no date in it. */

@@ -136,6 +136,18 @@ describe('If-Range', () => {
     expect(verdict({ 'if-range': value, range: 'bytes=0-1' })).toBe(expected);
   });
 
+  it('by date tells nothing where several representations share the date', () => {
+    const request = (value: string) => ({
+      method: 'GET',
+      headers: new Headers({ 'if-range': value }),
+      etag,
+      lastModified,
+      sharedDate: true,
+    });
+    expect(evaluateConditions(request(same))).toEqual({ kind: 'proceed', useRange: false });
+    expect(evaluateConditions(request(etag))).toEqual({ kind: 'proceed', useRange: true });
+  });
+
   it('is for GET: HEAD has no ranges', () => {
     expect(verdict({ range: 'bytes=0-1' }, 'HEAD')).toBe('proceed');
     expect(verdict({ range: 'bytes=0-1' })).toBe(GO);
