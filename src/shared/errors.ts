@@ -25,10 +25,13 @@ export type ErrorCode =
   | 'range-not-satisfiable'
   | 'precondition-failed'
   | 'checksum-mismatch'
+  | 'sparse-map-malformed'
+  | 'sparse-map-too-large'
   | 'upload-interrupted'
   | 'upload-superseded'
   | 'storage-failed'
   | 'stored-data-corrupt'
+  | 'index-too-new'
   | 'job-unavailable'
   | 'links-not-configured'
   | 'internal-error';

@@ -84,3 +84,45 @@ export const PAGE_ROWS = 100;
 export const MAX_PAGE_ROWS = 1_000;
 /** Rows that an export reads at once: under 2 MB of text, and 1,000 queries a request (D1 limits) reach a million rows. */
 export const EXPORT_PAGE_ROWS = 1_000;
+
+/** Data of one extended header (long name, pax records) of a tar archive; it is held in memory. GNU tar writes kilobytes. */
+export const TAR_EXTENDED_BYTES = MIB;
+/** Extended headers before one member; programs write one to three. */
+export const TAR_EXTENDED_HEADERS = 100;
+/** Path or link target of a tar member; Linux takes 4 KiB. */
+export const TAR_PATH_BYTES = 64 * KIB;
+/** Map of a sparse tar member, as text, and its segments; it is held in memory. */
+export const SPARSE_MAP_BYTES = MIB;
+export const SPARSE_SEGMENTS = 65_536;
+/** Zeros that stand for a hole, in one piece. */
+export const ZERO_PIECE_BYTES = 64 * KIB;
+
+/**
+ * The members' index (archive/index-*). What is gathered before it is sorted and, in archives of many members, put
+ * aside as a run; at about 70 bytes a member that is 30,000.
+ */
+export const INDEX_RUN_BYTES = 2 * MIB;
+/** Runs of one index: some 7 million members. Past them the index ends, and says so. */
+export const INDEX_MAX_RUNS = 240;
+/** What merging the runs may hold of them: two chunks of each, no larger than one read is worth. */
+export const INDEX_MERGE_BYTES = 12 * MIB;
+export const INDEX_CHUNK_BYTES = 256 * KIB;
+/** Reads of runs at once: a Worker has six connections (Workers limits). */
+export const INDEX_READS_IN_FLIGHT = 6;
+/** Path and link target of one member together; Linux knows 4 KiB each, and hostile archives more. */
+export const INDEX_NAME_BYTES = 16 * KIB;
+/** A block before compression: what a lookup reads and decodes. Of 64 members at least, so that long paths make no long directory. */
+export const INDEX_BLOCK_BYTES = 32 * KIB;
+export const INDEX_BLOCK_MEMBERS = 64;
+/** A directory that grows so long makes the blocks twice as large, and again, up to this many times: 4 MiB. */
+export const INDEX_DIRECTORY_STEP_BYTES = MIB;
+export const INDEX_BLOCK_DOUBLINGS = 7;
+/** What a reader believes of a block and of the root (the directory stays under 9 MiB by the rule above). */
+export const INDEX_LARGEST_BLOCK_BYTES = (INDEX_BLOCK_BYTES << INDEX_BLOCK_DOUBLINGS) + 2 * INDEX_NAME_BYTES;
+export const INDEX_LARGEST_ROOT_BYTES = 16 * MIB;
+/** Points of one layer that are kept: 4 MiB in memory; of more, every second, fourth… */
+export const INDEX_LAYER_POINTS = 262_144;
+/** The end of an index is read first: it holds the root, up to some three million members, and of a small index all. */
+export const INDEX_TAIL_BYTES = 128 * KIB;
+/** Blocks that one page may read: a page ends early rather than to read on for what it lists. */
+export const INDEX_PAGE_BLOCKS = 64;
