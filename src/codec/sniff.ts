@@ -11,9 +11,14 @@ interface Magic {
   readonly bytes: readonly number[];
 }
 
+/** RFC 1952 */
+const GZIP = [0x1f, 0x8b, 0x08];
+/** RFC 8878 */
+const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
+
 const MAGICS: readonly Magic[] = [
-  { at: 0, bytes: [0x1f, 0x8b, 0x08] }, // gzip, RFC 1952
-  { at: 0, bytes: [0x28, 0xb5, 0x2f, 0xfd] }, // zstd, RFC 8878
+  { at: 0, bytes: GZIP },
+  { at: 0, bytes: ZSTD },
   { at: 0, bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] }, // xz
   { at: 0, bytes: ascii('PK\x03\x04') }, // zip, and what is built on it: jar, docx, apk
   { at: 0, bytes: ascii('PK\x05\x06') }, // an empty zip
@@ -35,6 +40,12 @@ const MAGICS: readonly Magic[] = [
 const SKIPPABLE = [0x2a, 0x4d, 0x18];
 /** "BZh", the level, and pi: the magic of the first block. Without the latter a text could begin like this. */
 const BZIP2_BLOCK = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+
+/** The compressions that the vault itself can look into, by how a file begins. null for any other bytes. */
+export function compressedAs(first: Uint8Array): 'zstd' | 'gzip' | null {
+  if (holds(first, 0, GZIP)) return 'gzip';
+  return holds(first, 0, ZSTD) || isSkippable(first) ? 'zstd' : null;
+}
 
 /** @param first the first bytes of a file: {@link SNIFF_BYTES}, or all where it has fewer */
 export function isCompressedAlready(first: Uint8Array): boolean {
