@@ -1,4 +1,5 @@
 import type { Transform } from 'node:stream';
+import { plainBytes } from './plain-bytes.ts';
 
 /**
  * A transform of node:zlib as calls: push bytes in, get what came out. Its own queues never fill, since one push is
@@ -13,7 +14,7 @@ export class PushTransform {
 
   constructor(stream: Transform) {
     this.#stream = stream;
-    stream.on('data', (chunk: Uint8Array) => this.#out.push(chunk));
+    stream.on('data', (chunk: Uint8Array) => this.#out.push(plainBytes(chunk)));
     stream.on('error', (error: unknown) => this.#fail(error));
   }
 

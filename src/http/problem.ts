@@ -11,6 +11,7 @@ const PROBLEMS = {
   'no-file': [400, 'The form has no file'],
   'malformed-multipart': [400, 'The form is broken'],
   'malformed-zstd': [400, 'The zstd data is broken'],
+  'malformed-gzip': [400, 'The gzip data is broken'],
   'level-unsupported': [400, 'The compression level is too high'],
   unauthorized: [401, 'A credential is needed'],
   forbidden: [403, 'The credential lacks the scope'],

@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'no-file'
   | 'malformed-multipart'
   | 'malformed-zstd'
+  | 'malformed-gzip'
   | 'level-unsupported'
   | 'unauthorized'
   | 'forbidden'

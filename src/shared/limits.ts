@@ -126,3 +126,8 @@ export const INDEX_LAYER_POINTS = 262_144;
 export const INDEX_TAIL_BYTES = 128 * KIB;
 /** Blocks that one page may read: a page ends early rather than to read on for what it lists. */
 export const INDEX_PAGE_BLOCKS = 64;
+
+/** Content between two points to seek that are kept of a foreign zstd file: a member costs no less to decode anyway. */
+export const SEEK_POINT_BYTES = MIB;
+/** Points kept of one file, 16 bytes each; beyond, the distance between them doubles. */
+export const MAX_SEEK_POINTS = 65_536;

@@ -2,6 +2,7 @@ import { release } from '../../shared/bytes.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
 import type { Pieces, Stage } from '../../shared/streams.ts';
 import { checkLevel } from '../levels.ts';
+import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from '../zstd/engine.ts';
 import { CHECKSUM_BYTES } from '../zstd/frame-header.ts';
 import { encodeSeekTable, type SeekEntry } from './seek-table.ts';
@@ -34,7 +35,7 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
     const compressor = engine.compressor(level);
     try {
       for await (const content of framesOf(source, frameBytes)) {
-        const frame = noted(await compressor.compress(content), content.length);
+        const frame = plainBytes(noted(await compressor.compress(content), content.length));
         yield frame;
         release(frame);
       }

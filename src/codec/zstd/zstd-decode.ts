@@ -11,6 +11,7 @@ import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { MIB } from '../../shared/limits.ts';
 import type { Stage } from '../../shared/streams.ts';
+import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from './engine.ts';
 import {
   BLOCK_HEADER_BYTES,
@@ -40,13 +41,31 @@ export interface ZstdDecodeOptions {
   readonly engine: ZstdEngine;
   /** Content that may come out, in bytes; what would go over is refused with {@link ZstdTooLarge}, before it is made where a frame tells its size. */
   readonly maxBytes: number;
+  /** Told of every frame before any of its content is given; what it throws ends the decoding. Skippable frames are none. */
+  readonly onFrame?: (frame: FrameStart) => void;
+  /**
+   * Content of a frame up to which it is decoded at once, in bytes, where the caller can hold less than
+   * `engine.oneShotBytes`, its default. Larger frames are decoded in groups of blocks, with their window in memory.
+   */
+  readonly oneShotBytes?: number;
+}
+
+/** A frame as it is met. Offsets count from the start of the source, and of what it decodes to. */
+export interface FrameStart {
+  readonly encodedOffset: number;
+  /** Where the frame ends; null where that is not known yet, because it is decoded in groups. */
+  readonly encodedEnd: number | null;
+  readonly contentOffset: number;
+  /** What its header says; null where it says nothing. */
+  readonly contentBytes: number | null;
 }
 
 /**
  * The content of a zstd file. Throws MalformedZstd or ZstdTooLarge; what was given before that is content from before
  * the fault (whole frames, or the checked part of a large one). Holds a frame's compressed bytes and its content.
  */
-export function zstdDecode({ engine, maxBytes }: ZstdDecodeOptions): Stage {
+export function zstdDecode({ engine, maxBytes, onFrame, oneShotBytes }: ZstdDecodeOptions): Stage {
+  const largestOneShot = Math.min(engine.oneShotBytes, oneShotBytes ?? engine.oneShotBytes);
   return async function* zstdDecoded(source) {
     const reader = new ByteReader(source);
     try {
@@ -57,7 +76,10 @@ export function zstdDecode({ engine, maxBytes }: ZstdDecodeOptions): Stage {
         if (!frame) continue;
         checkFrame(frame, engine, reader.position);
         if (made + (frame.contentBytes ?? 0) > maxBytes) throw new ZstdTooLarge(maxBytes);
-        for await (const piece of decodeFrame(reader, frame, engine)) {
+        const encodedOffset = reader.position;
+        const encodedEnd = await frameEnd(reader, frame, largestOneShot);
+        onFrame?.({ encodedOffset, encodedEnd, contentOffset: made, contentBytes: frame.contentBytes });
+        for await (const piece of decodeFrame(reader, frame, engine, encodedEnd)) {
           made += piece.length;
           if (made > maxBytes) throw new ZstdTooLarge(maxBytes);
           yield piece;
@@ -98,19 +120,27 @@ function checkFrame(frame: ZstdFrameHeader, engine: ZstdEngine, at: number): voi
   }
 }
 
+/** Where a frame ends that is decoded at once, which is then buffered whole; null for any other. */
+async function frameEnd(reader: ByteReader, frame: ZstdFrameHeader, oneShotBytes: number): Promise<number | null> {
+  const { contentBytes } = frame;
+  if (contentBytes === null || contentBytes > oneShotBytes) return null;
+  const frameBytes = await scanFrame(reader, frame, contentBytes);
+  return frameBytes === null ? null : reader.position + frameBytes;
+}
+
 async function* decodeFrame(
   reader: ByteReader,
   frame: ZstdFrameHeader,
   engine: ZstdEngine,
+  encodedEnd: number | null,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { contentBytes } = frame;
-  if (contentBytes === null || contentBytes > engine.oneShotBytes) return yield* decodeInGroups(reader, frame, engine);
-  const frameBytes = await scanFrame(reader, frame, contentBytes);
-  if (frameBytes === null) return yield* decodeInGroups(reader, frame, engine);
+  if (contentBytes === null || encodedEnd === null) return yield* decodeInGroups(reader, frame, engine);
+  const frameBytes = encodedEnd - reader.position;
   const whole = reader.buffered.subarray(0, frameBytes);
   const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
   reader.consume(frameBytes);
-  yield content;
+  yield plainBytes(content);
   release(content);
 }
 
