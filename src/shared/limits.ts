@@ -124,6 +124,8 @@ export const INDEX_LARGEST_ROOT_BYTES = 16 * MIB;
 export const INDEX_LAYER_POINTS = 262_144;
 /** The end of an index is read first: it holds the root, up to some three million members, and of a small index all. */
 export const INDEX_TAIL_BYTES = 128 * KIB;
+/** The block read last stays in memory, unless it is larger: lookups often come in the order of the paths. */
+export const INDEX_HELD_BLOCK_BYTES = 128 * KIB;
 /** Blocks that one page may read: a page ends early rather than to read on for what it lists. */
 export const INDEX_PAGE_BLOCKS = 64;
 
@@ -131,3 +133,5 @@ export const INDEX_PAGE_BLOCKS = 64;
 export const SEEK_POINT_BYTES = MIB;
 /** Points kept of one file, 16 bytes each; beyond, the distance between them doubles. */
 export const MAX_SEEK_POINTS = 65_536;
+/** Largest seek table that is read, which is held whole: 43,000 MiB in frames of 64 KiB, and any file of our own. */
+export const MAX_SEEK_TABLE_BYTES = 8 * MIB;
