@@ -20,6 +20,10 @@ export interface SeekEntry {
   readonly checksum?: number;
 }
 
+/** Bytes of one entry, without its checksum and with it. */
+const ENTRY_BYTES = 8;
+const CHECKED_ENTRY_BYTES = 12;
+
 /** What the last {@link SEEK_TABLE_FOOTER_BYTES} of a file say about the table before them. */
 export interface SeekTableFooter {
   readonly frames: number;
@@ -31,8 +35,8 @@ export interface SeekTableFooter {
 /** The table as a skippable frame. Checksums are written where every entry has one. */
 export function encodeSeekTable(entries: readonly SeekEntry[]): Uint8Array {
   const hasChecksums = entries.every((entry) => entry.checksum !== undefined);
-  const entryBytes = hasChecksums ? 12 : 8;
-  const table = new Uint8Array(tableBytes(entries.length, entryBytes));
+  const entryBytes = hasChecksums ? CHECKED_ENTRY_BYTES : ENTRY_BYTES;
+  const table = new Uint8Array(seekTableBytes(entries.length, hasChecksums));
   const view = new DataView(table.buffer);
   view.setUint32(0, SKIPPABLE_MAGIC, true);
   view.setUint32(4, table.length - SKIPPABLE_HEADER_BYTES, true);
@@ -57,7 +61,7 @@ export function parseSeekTableFooter(tail: Uint8Array): SeekTableFooter | null {
   if (view.getUint32(5, true) !== SEEKABLE_MAGIC || (descriptor & RESERVED_BITS) !== 0) return null;
   const frames = view.getUint32(0, true);
   const hasChecksums = (descriptor & CHECKSUM_FLAG) !== 0;
-  return { frames, hasChecksums, tableBytes: tableBytes(frames, hasChecksums ? 12 : 8) };
+  return { frames, hasChecksums, tableBytes: seekTableBytes(frames, hasChecksums) };
 }
 
 /** Reads a whole table: the last `tableBytes` of a file. Throws MalformedZstd, offsets counted from the table's start. */
@@ -67,7 +71,7 @@ export function parseSeekTable(table: Uint8Array): SeekEntry[] {
   const view = new DataView(table.buffer, table.byteOffset, table.length);
   const framed = view.getUint32(4, true) === table.length - SKIPPABLE_HEADER_BYTES;
   if (view.getUint32(0, true) !== SKIPPABLE_MAGIC || !framed) throw new MalformedZstd('this is no seek table', 0);
-  const entryBytes = footer.hasChecksums ? 12 : 8;
+  const entryBytes = footer.hasChecksums ? CHECKED_ENTRY_BYTES : ENTRY_BYTES;
   return Array.from({ length: footer.frames }, (_, i) => {
     const at = SKIPPABLE_HEADER_BYTES + i * entryBytes;
     const entry = { compressedBytes: view.getUint32(at, true), contentBytes: view.getUint32(at + 4, true) };
@@ -75,6 +79,7 @@ export function parseSeekTable(table: Uint8Array): SeekEntry[] {
   });
 }
 
-function tableBytes(frames: number, entryBytes: number): number {
-  return SKIPPABLE_HEADER_BYTES + frames * entryBytes + SEEK_TABLE_FOOTER_BYTES;
+/** Bytes of a whole table, as a skippable frame. */
+export function seekTableBytes(frames: number, hasChecksums: boolean): number {
+  return SKIPPABLE_HEADER_BYTES + frames * (hasChecksums ? CHECKED_ENTRY_BYTES : ENTRY_BYTES) + SEEK_TABLE_FOOTER_BYTES;
 }
