@@ -64,11 +64,11 @@ interface EntryOptions {
 }
 
 /**
- * Reads the next member's headers; of a {@link Gap} nothing is consumed. Throws {@link BrokenTar} where headers began
+ * Reads the next member's headers; of a {@link Gap} nothing is consumed but global headers before it. Throws {@link BrokenTar} where headers began
  * that are not whole or cannot be.
  */
 export async function readTarEntry(reader: ByteReader, options: EntryOptions): Promise<TarEntry | Gap> {
-  const headerOffset = reader.position;
+  let headerOffset = reader.position;
   let extended: Extended | null = null;
   for (let before = 0; before <= TAR_EXTENDED_HEADERS; before++) {
     if (reader.held < BLOCK_BYTES) await reader.fill(BLOCK_BYTES);
@@ -80,6 +80,8 @@ export async function readTarEntry(reader: ByteReader, options: EntryOptions): P
     reader.consume(BLOCK_BYTES);
     if (header.typeflag === 'g') {
       addGlobalRecords(await readExtended(reader, header), options.globals);
+      // It is the archive's, not the member's, unless it stands between the member's own.
+      if (!extended) headerOffset = reader.position;
     } else if ('xXLK'.includes(header.typeflag)) {
       extended ??= {
         pax: { values: new Map(), sparsePairs: [] },

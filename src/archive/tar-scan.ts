@@ -42,6 +42,10 @@ async function scan(reader: ByteReader, take: (member: Member) => void | Promise
     const offset = reader.position;
     const entry = await readEntry(reader, globals);
     if (entry instanceof BrokenTar) return stopped(offset, entry.reason);
+    if (reader.position > offset) {
+      seen = true;
+      zeroBlocks = 0;
+    }
     if (entry.kind === 'zeros') {
       reader.consume(BLOCK_BYTES);
       zeroBlocks += 1;
@@ -49,9 +53,7 @@ async function scan(reader: ByteReader, take: (member: Member) => void | Promise
       if (zeroBlocks === END_BLOCKS) globals.clear();
       continue;
     }
-    if (entry.kind !== 'entry') return endAt(entry, { seen, zeroBlocks, offset });
-    seen = true;
-    zeroBlocks = 0;
+    if (entry.kind !== 'entry') return endAt(entry, { seen, zeroBlocks, offset: reader.position });
     if (!(await skipData(reader, entry))) return stopped(offset, "the archive ends within the member's data");
     const taken = entry.member && take(entry.member);
     if (taken) await taken;
@@ -80,7 +82,7 @@ async function skipData(reader: ByteReader, { skipBytes }: TarEntry): Promise<bo
 }
 
 interface Place {
-  /** Whether a member came before. */
+  /** Whether a header came before. */
   readonly seen: boolean;
   /** Blocks of zeros just before. */
   readonly zeroBlocks: number;
