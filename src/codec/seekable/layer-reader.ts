@@ -7,9 +7,7 @@
  */
 import {
   type ByteSpan,
-  contentAt,
   type EncodedSpan,
-  encodedAt,
   encodedSpan,
   type Layer,
   type ReadSpan,
@@ -19,7 +17,8 @@ import type { Pieces } from '../../shared/streams.ts';
 import { gunzip, MalformedGzip } from '../gzip.ts';
 import type { ZstdEngine } from '../zstd/engine.ts';
 import { MalformedZstd } from '../zstd/malformed-zstd.ts';
-import { type FrameStart, zstdDecode } from '../zstd/zstd-decode.ts';
+import { zstdDecode } from '../zstd/zstd-decode.ts';
+import { PointsCheck, PointsRefused } from './points-check.ts';
 
 export interface LayerReaderOptions {
   readonly engine: ZstdEngine;
@@ -33,11 +32,13 @@ export interface LayerReaderOptions {
  * or MalformedGzip where the bytes are not what the points say, and errors of `read` as they are.
  */
 export function layerReader(read: ReadSpan, layer: Layer, options: LayerReaderOptions): ReadSpan {
-  const decode = layer.codec === 'zstd' ? zstdContent : gzipContent;
   return (span) => {
     const where = encodedSpan(layer.points, span);
     if (span.length === 0) return nothing();
-    return trim(decode(read(where.span), layer.points, where, options), layer, where, span);
+    const encoded = read(where.span);
+    // A gzip file has one point, its start.
+    const decoded = layer.codec === 'zstd' ? zstdContent(encoded, layer.points, where, options) : gunzip()(encoded);
+    return trim(decoded, layer, where, span);
   };
 }
 
@@ -48,7 +49,10 @@ export function readLayers(read: ReadSpan, layers: readonly Layer[], options: La
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
 
-/** Of what decoding gives: `span`, and a check of the end where the span goes up to it. */
+/**
+ * Of what decoding gives: `span`. Where that goes up to the end of what was to be decoded, the rest is read too: behind
+ * the last byte wait the checksum and, in a broken file, what should not be there.
+ */
 async function* trim(
   decoded: Pieces,
   layer: Layer,
@@ -56,32 +60,25 @@ async function* trim(
   span: ByteSpan,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const end = span.offset + span.length;
-  const toTheEnd = end === where.contentOffset + where.contentBytes;
+  const decodedEnd = where.contentOffset + where.contentBytes;
+  const fault = layer.codec === 'zstd' ? MalformedZstd : MalformedGzip;
   let at = where.contentOffset;
   for await (const piece of decoded) {
     const wanted = piece.subarray(clamp(span.offset - at, piece.length), clamp(end - at, piece.length));
     at += piece.length;
     if (wanted.length > 0) yield wanted;
-    // Behind the last byte wait the checksum and, in a broken file, what should not be there.
-    if (at >= end && !toTheEnd) return;
+    if (at >= end && end < decodedEnd) return;
+    if (at > decodedEnd) throw new fault('there is more content than the points to seek say', where.span.offset);
   }
-  if (at !== where.contentOffset + where.contentBytes) {
-    throw malformed(layer, `the content ends at byte ${at}, before it should`, where.span.offset + where.span.length);
-  }
+  if (at < decodedEnd) throw new fault(`the content ends at byte ${at}, before it should`, encodedEnd(where));
+}
+
+function encodedEnd({ span }: EncodedSpan): number {
+  return span.offset + span.length;
 }
 
 function clamp(value: number, highest: number): number {
   return Math.max(0, Math.min(value, highest));
-}
-
-/** A gzip file has one point, its start. */
-async function* gzipContent(encoded: Pieces, points: SeekPoints): AsyncGenerator<Uint8Array, void, undefined> {
-  let made = 0;
-  for await (const piece of gunzip()(encoded)) {
-    made += piece.length;
-    if (made > points.contentBytes) throw new MalformedGzip('there is more content than expected', 0);
-    yield piece;
-  }
 }
 
 /** Decodes the groups of `where`; each piece has been held against the points before it is given. */
@@ -98,75 +95,28 @@ async function* zstdContent(
     onFrame: (frame) => check.frame(frame),
     ...(oneShotBytes === undefined ? {} : { oneShotBytes }),
   });
+  let sourceFault: unknown;
+  const source = noting(encoded, (error) => {
+    sourceFault = error;
+  });
   try {
-    for await (const piece of decode(encoded)) {
+    for await (const piece of decode(source)) {
       check.piece(piece.length);
       yield piece;
     }
   } catch (error) {
     // Faults of the bytes are told from the start of the span that was read, and readers count from the file's.
-    throw error instanceof MalformedZstd && !check.refused ? error.within(where.span.offset) : error;
+    const ours = error instanceof MalformedZstd && !(error instanceof PointsRefused) && error !== sourceFault;
+    throw ours ? error.within(where.span.offset) : error;
   }
 }
 
-/** Holds what decoding meets against the points of a span. */
-class PointsCheck {
-  readonly #points: SeekPoints;
-  readonly #where: EncodedSpan;
-  /** The point whose group comes next. */
-  #next: number;
-  #made: number;
-  /** Whether the points were at fault, and not the bytes. */
-  refused = false;
-
-  constructor(points: SeekPoints, where: EncodedSpan) {
-    this.#points = points;
-    this.#where = where;
-    this.#next = where.firstPoint;
-    this.#made = where.contentOffset;
+/** The same pieces; an error of theirs is noted, since those of a layer around this one are of the same kind. */
+async function* noting(pieces: Pieces, note: (error: unknown) => void): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    note(error);
+    throw error;
   }
-
-  /** A frame begins: every point up to here must have been a frame's start, with the content that was told. */
-  frame({ encodedOffset, encodedEnd, contentBytes }: FrameStart): void {
-    const at = this.#where.span.offset + encodedOffset;
-    while (this.#next < this.#where.endPoint && encodedAt(this.#points, this.#next) <= at) this.#meet(at);
-    const groupEnd = contentAt(this.#points, this.#next);
-    if (contentBytes === null) return;
-    const end = this.#made + contentBytes;
-    const closesGroup =
-      encodedEnd !== null && this.#where.span.offset + encodedEnd === encodedAt(this.#points, this.#next);
-    if (end > groupEnd || (closesGroup && end !== groupEnd))
-      this.#refuse('a frame does not hold as much as the points to seek say', at);
-  }
-
-  /** Content is about to be given; frames that tell no size are caught here. */
-  piece(bytes: number): void {
-    if (this.#made + bytes > contentAt(this.#points, this.#next)) {
-      this.#refuse(
-        'there is more content before this point than the points to seek say',
-        encodedAt(this.#points, this.#next),
-      );
-    }
-    this.#made += bytes;
-  }
-
-  #meet(frameOffset: number): void {
-    const offset = encodedAt(this.#points, this.#next);
-    const content = contentAt(this.#points, this.#next);
-    if (content !== this.#made)
-      this.#refuse('the content of this point does not begin where the points to seek say', offset);
-    // Skippable frames may stand before the first frame of a file, and be all that a group without content is.
-    const mayBeSkipped = offset === 0 || contentAt(this.#points, this.#next + 1) === content;
-    if (offset !== frameOffset && !mayBeSkipped) this.#refuse('no frame begins where the points to seek say', offset);
-    this.#next += 1;
-  }
-
-  #refuse(reason: string, offset: number): never {
-    this.refused = true;
-    throw new MalformedZstd(reason, offset);
-  }
-}
-
-function malformed(layer: Layer, reason: string, offset: number): MalformedZstd | MalformedGzip {
-  return layer.codec === 'zstd' ? new MalformedZstd(reason, offset) : new MalformedGzip(reason, offset);
 }

@@ -3,7 +3,7 @@ import type { SeekPoints } from '../../shared/seek-points.ts';
 import type { FrameStart } from '../zstd/zstd-decode.ts';
 
 /**
- * Gathers the points of a zstd file while it is decoded: hand {@link PointsCollector.note} to `zstdDecode` as `onFrame`.
+ * Gathers the points of a zstd file while it is decoded: hand {@link PointsCollector.add} to `zstdDecode` as `onFrame`.
  * Not every frame becomes a point: from one to the next lies at least 1 MiB of content, and where there are more than
  * MAX_SEEK_POINTS of them the distance doubles, so that memory is bounded for a file of any size and any frames.
  */
@@ -24,7 +24,7 @@ export class PointsCollector {
     return this.#frames;
   }
 
-  readonly note = ({ encodedOffset, contentOffset }: FrameStart): void => {
+  readonly add = ({ encodedOffset, contentOffset }: FrameStart): void => {
     this.#frames += 1;
     if (contentOffset - (this.#content.at(-1) ?? 0) < this.#distance) return;
     this.#encoded.push(encodedOffset);

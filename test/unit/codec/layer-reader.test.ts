@@ -141,7 +141,7 @@ describe.each(bothEngines)('reading zstd by points with the $name engine', (engi
     );
     expect(entries).toBe(5);
     const collector = new PointsCollector();
-    await run(zstdDecode({ engine, maxBytes: 64 * MIB, onFrame: collector.note }), encoded, MIB);
+    await run(zstdDecode({ engine, maxBytes: 64 * MIB, onFrame: collector.add }), encoded, MIB);
     const layer = zstdLayer(collector.finish(encoded.length, big.length));
     expect(layer.points.content).toEqual([0, 4, 8, 12, 16].map((mib) => mib * MIB));
     const { read, seen } = stored(encoded, MIB);
@@ -312,7 +312,7 @@ describe.each(bothEngines)('reading zstd by points with the $name engine', (engi
     const gz = new Uint8Array(gzipSync(inner));
     const outer = await run(seekableEncode({ engine, level: 1, frameBytes: 20_000 }), gz);
     const collector = new PointsCollector({ distanceBytes: 1 });
-    await run(zstdDecode({ engine, maxBytes: MIB, onFrame: collector.note }), outer);
+    await run(zstdDecode({ engine, maxBytes: MIB, onFrame: collector.add }), outer);
     const layers: Layer[] = [
       zstdLayer(collector.finish(outer.length, gz.length)),
       { codec: 'gzip', points: singlePoint(gz.length, inner.length) },
@@ -330,6 +330,28 @@ describe.each(bothEngines)('reading zstd by points with the $name engine', (engi
     }
     expect(seen.reads).toHaveLength(4);
     expect(seen.open).toBe(0);
+  });
+
+  test('a fault of the outer layer is told as it is, also within zstd in zstd', async () => {
+    const inner = engine.compressFrame(noise(5_000), 1);
+    const outer = [inner.subarray(0, 1000), inner.subarray(1000)].map((part) => engine.compressFrame(part, 1));
+    const file = concat(outer);
+    const at = outer[0]?.length ?? 0;
+    file[at] = 0;
+    const layers = [
+      zstdLayer(pointsOf(outer, [1000, inner.length - 1000])),
+      zstdLayer({ ...singlePoint(inner.length, 5_000) }),
+    ];
+    const outcome = await fault(collect(readLayers(stored(file).read, layers, { engine })({ offset: 0, length: 9 })));
+    expect(outcome).toMatchObject({ code: 'malformed-zstd', offset: at });
+  });
+
+  test('points gathered from the beginning of a file serve what was seen of it', async () => {
+    // Frames that tell no size, in blocks of 128 KiB; 200,000 bytes were decoded when the reading stopped.
+    const bytes = concat([zeros(400_000), engine.compressFrame(text(1000), 1)]);
+    const layer = zstdLayer(singlePoint(bytes.length, 200_000));
+    const got = await readOf(bytes, layer, { offset: 150_000, length: 49_999 });
+    expect(firstDifference(got, new Uint8Array(49_999))).toBeNull();
   });
 
   test('no layers: the bytes as they are stored', async () => {
