@@ -62,6 +62,13 @@ export class BytesOut {
     this.length += to - from;
   }
 
+  /** Bytes that were written before, once more. (A view of them would be empty where the buffer has to grow.) */
+  again(start: number, bytes: number): void {
+    this.#room(bytes);
+    this.#buffer.copyWithin(this.length, start, start + bytes);
+    this.length += bytes;
+  }
+
   clear(): void {
     this.length = 0;
   }

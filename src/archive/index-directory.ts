@@ -84,12 +84,12 @@ export class Directory {
   #readKey(from: BytesIn, block: number): void {
     const shared = from.varint();
     const suffix = from.bytes(from.varint());
-    const previous = block > 0 ? this.key(block - 1).path : new Uint8Array(0);
-    if (shared > previous.length) throw new IndexCorrupt('a path is too long');
+    const previousStart = block > 1 ? (this.#keyEnds[block - 2] ?? 0) : 0;
+    if (shared > this.#keys.length - previousStart) throw new IndexCorrupt('a path is too long');
     if (this.#keys.length + shared + suffix.length > INDEX_LARGEST_ROOT_BYTES) {
       throw new IndexCorrupt('its directory is too long');
     }
-    this.#keys.bytes(previous.subarray(0, shared));
+    this.#keys.again(previousStart, shared);
     this.#keys.bytes(suffix);
     this.#keyEnds[block] = this.#keys.length;
     this.#keyOffsets[block] = from.varint();
