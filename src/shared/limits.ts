@@ -135,3 +135,11 @@ export const SEEK_POINT_BYTES = MIB;
 export const MAX_SEEK_POINTS = 65_536;
 /** Largest seek table that is read, which is held whole: 43,000 MiB in frames of 64 KiB, and any file of our own. */
 export const MAX_SEEK_TABLE_BYTES = 8 * MIB;
+
+/**
+ * Read at once where stored bytes go out as they are, and held once more by the piece that is being written meanwhile:
+ * the least that keeps up with the platform's own stream (bench, download of the stored file).
+ */
+export const STORED_READ_BYTES = 256 * KIB;
+/** What such a download holds. */
+export const STORED_DOWNLOAD_BYTES = 2 * STORED_READ_BYTES;

@@ -5,6 +5,8 @@ export interface RetryPolicy {
 }
 
 export const STORAGE_RETRY: RetryPolicy = { tries: 3, firstWaitMs: 100 };
+/** For work whose caller tries again by itself: tries would multiply. */
+export const ONE_TRY: RetryPolicy = { tries: 1, firstWaitMs: 0 };
 
 /**
  * Runs `work` until it succeeds, `worthTrying(error)` says no, or the tries are used up; then throws the last error.
@@ -20,9 +22,14 @@ export async function retry<T>(
       return await work();
     } catch (error) {
       if (attempt >= policy.tries || !worthTrying(error)) throw error;
-      await scheduler.wait(retryWaitMs(attempt, policy));
+      await waitAfter(attempt, policy);
     }
   }
+}
+
+/** Waits after the `attempt`-th failure. Rejects with the signal's reason as soon as that aborts. */
+export async function waitAfter(attempt: number, policy: RetryPolicy, signal?: AbortSignal): Promise<void> {
+  await scheduler.wait(retryWaitMs(attempt, policy), signal ? { signal } : undefined);
 }
 
 /** The wait after the `attempt`-th failure (1 is the first), in milliseconds. */

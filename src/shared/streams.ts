@@ -1,4 +1,5 @@
 import { release } from './bytes.ts';
+import { pieceReader } from './piece-reader.ts';
 
 /**
  * How bytes move through the vault.
@@ -22,74 +23,23 @@ export type ByteStream = ReadableStream<Uint8Array>;
 /**
  * Pieces of `stream`, each of `pieceBytes` exactly but the last (which is not empty). One buffer of `pieceBytes` is
  * used again for all of them. When the consumer leaves early the stream is cancelled, or with `whenLeft: 'release'` only
- * unlocked, so that somebody else can read the rest. An error of the source is thrown
- * as it is, at the point where it happened: the bytes before it that did not fill a piece are given first.
+ * unlocked, so that somebody else can read the rest. An error of the source is thrown as it is; bytes before it that did
+ * not fill a piece are lost.
  */
 export async function* readPieces(
   stream: ByteStream,
   pieceBytes: number,
   { whenLeft = 'cancel' }: { whenLeft?: 'cancel' | 'release' } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = byobReader(stream);
-  if (!reader) return yield* rechunk(pieceBytes)(readChunks(stream, whenLeft));
-  let buffer = new ArrayBuffer(pieceBytes);
-  let finished = false;
+  const reader = pieceReader(stream, pieceBytes);
   try {
-    while (true) {
-      const { done, value } = await reader.readAtLeast(pieceBytes, new Uint8Array(buffer));
-      if (value && value.byteLength > 0) {
-        yield value;
-        buffer = value.buffer as ArrayBuffer;
-      } else if (value) {
-        buffer = value.buffer as ArrayBuffer;
-      }
-      if (done) {
-        finished = true;
-        return;
-      }
+    for (let piece = await reader.read(pieceBytes, pieceBytes); piece; ) {
+      yield piece;
+      piece = await reader.read(pieceBytes, pieceBytes);
     }
-  } catch (error) {
-    finished = true;
-    throw error;
   } finally {
-    if (!finished && whenLeft === 'cancel') await reader.cancel('the consumer left').catch(() => undefined);
-    reader.releaseLock();
-    if (!buffer.detached) buffer.transfer(0);
-  }
-}
-
-/** A reader for large reads, or null where the stream is not one of bytes (a stream that JavaScript made). */
-function byobReader(stream: ByteStream): ReadableStreamBYOBReader | null {
-  try {
-    return stream.getReader({ mode: 'byob' });
-  } catch (error) {
-    if (stream.locked) throw error;
-    return null;
-  }
-}
-
-/** Chunks of a stream as they come, whatever made it. */
-async function* readChunks(
-  stream: ByteStream,
-  whenLeft: 'cancel' | 'release',
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = stream.getReader();
-  let finished = false;
-  try {
-    while (true) {
-      const { done, value } = await reader.read();
-      if (done) {
-        finished = true;
-        return;
-      }
-      yield value;
-    }
-  } catch (error) {
-    finished = true;
-    throw error;
-  } finally {
-    if (!finished && whenLeft === 'cancel') await reader.cancel('the consumer left').catch(() => undefined);
-    reader.releaseLock();
+    if (whenLeft === 'cancel') await reader.cancel(new Error('the consumer left'));
+    reader.release();
   }
 }
 
@@ -162,20 +112,30 @@ export function stagePair(stage: Stage, { pieceBytes, length }: { pieceBytes: nu
  * Writes all pieces and closes. On a failure of the source `writable` is aborted with it; on a failure of the writable
  * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller. A reader that
  * takes longer than `stallMs` for one piece counts as gone, since it holds what others wait for.
+ *
+ * A source that is given as a function gets a signal, which aborts the moment the reader is known to have gone or the
+ * pump fails: whatever the source waits for (a read ahead, a share, a pause between tries) it then leaves at once. The
+ * native streams tell that their reader has gone while a write is pending, and otherwise at the next write (tried with
+ * workerd 1.20261117, also over HTTP); `signal` is for a caller who knows earlier.
  */
 export async function pumpPieces(
-  pieces: Pieces,
+  source: Pieces | ((signal: AbortSignal) => Pieces),
   writable: WritableStream<Uint8Array>,
-  { stallMs }: { stallMs?: number } = {},
+  { stallMs, signal }: { stallMs?: number; signal?: AbortSignal } = {},
 ): Promise<void> {
   const writer = writable.getWriter();
+  const leaving = new AbortController();
+  writer.closed.catch((reason: unknown) => leaving.abort(reason));
+  const left = signal ? AbortSignal.any([leaving.signal, signal]) : leaving.signal;
   try {
-    for await (const piece of pieces) {
+    for await (const piece of typeof source === 'function' ? source(left) : source) {
+      left.throwIfAborted();
       if (piece.length === 0) continue;
       await (stallMs === undefined ? writer.write(piece) : withinTime(writer.write(piece), stallMs));
     }
     await writer.close();
   } catch (error) {
+    leaving.abort(error);
     await writer.abort(error).catch(() => undefined);
     throw error;
   }

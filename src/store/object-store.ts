@@ -1,12 +1,36 @@
-import { retry } from '../shared/retry.ts';
+import { type RetryPolicy, retry, STORAGE_RETRY } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
-import { isNoSuchUpload, isTransient, StorageFailed } from './r2-errors.ts';
+import { isNoSuchUpload, isTransient, r2ErrorNumber, StorageFailed } from './r2-errors.ts';
+import { StoredDataLost } from './stored-data-lost.ts';
 
 /** A multipart upload under way: what is needed to go on with it, or to abort it later. */
 export interface OpenUpload {
   readonly key: string;
   readonly upload_id: string;
+}
+
+/** An object being read. Read the body or cancel it: it holds one of the request's few connections. */
+export interface OpenObject {
+  readonly body: ByteStream;
+  /** R2's own, unquoted: names this version of the object. */
+  readonly etag: string;
+  /** Of the whole object in bytes, also where a span of it is read. */
+  readonly size: number;
+}
+
+/** `changed`: the object under the key is not the one that the ETag names. */
+export type ObjectRead =
+  | ({ readonly kind: 'open' } & OpenObject)
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'changed' };
+
+export interface ReadOptions {
+  /** At least one byte, which begins before the object's end. What lies behind the end is not given. */
+  readonly span?: ByteSpan | undefined;
+  /** Only this version of the object. */
+  readonly etag?: string | undefined;
+  readonly policy?: RetryPolicy | undefined;
 }
 
 /**
@@ -24,10 +48,45 @@ export class ObjectStore {
     await this.#call('put', () => this.#bucket.put(key, bytes));
   }
 
-  /** The object's bytes, or a span of them; null where there is no such object. Read the body or cancel it. */
-  async read(key: string, span?: ByteSpan): Promise<ByteStream | null> {
-    const object = await this.#call('get', () => this.#bucket.get(key, span ? { range: span } : undefined));
-    return object?.body ?? null;
+  /** Opens an object, or a span of it. What breaks after that is the reader's to see (`readResuming` goes on). */
+  async read(key: string, { span, etag, policy }: ReadOptions = {}): Promise<ObjectRead> {
+    const options: R2GetOptions = {
+      ...(span && { range: { offset: span.offset, length: span.length } }),
+      ...(etag !== undefined && { onlyIf: { etagMatches: etag } }),
+    };
+    const object: R2ObjectBody | R2Object | null = await this.#call(
+      'get',
+      () => this.#bucket.get(key, options),
+      policy,
+    );
+    if (!object) return { kind: 'missing' };
+    if (!hasBody(object)) return { kind: 'changed' };
+    return { kind: 'open', body: object.body, etag: object.etag, size: object.size };
+  }
+
+  /**
+   * A small span whole, in memory. Throws {@link StoredDataLost} where the object is missing or ends before the span,
+   * and StorageFailed where it cannot be read.
+   */
+  async readBytes(key: string, span: ByteSpan): Promise<Uint8Array> {
+    if (span.length === 0) return new Uint8Array();
+    return this.#call('get', async () => {
+      const object = await this.#bucket.get(key, { range: { offset: span.offset, length: span.length } });
+      if (!object) throw new StoredDataLost('missing', key);
+      if (object.size < span.offset + span.length) {
+        await object.body.cancel();
+        throw new StoredDataLost('cut', key);
+      }
+      return wholeOf(object, span.length);
+    });
+  }
+
+  /** The object's last `bytes` (all of it where it has fewer) and its size; null where there is none. */
+  async readTail(key: string, bytes: number): Promise<{ bytes: Uint8Array; size: number } | null> {
+    return this.#call('get', async () => {
+      const object = await this.#getTail(key, bytes);
+      return object && { bytes: await wholeOf(object, Math.min(bytes, object.size)), size: object.size };
+    });
   }
 
   /** A small object whole, as JSON. Null where there is none. */
@@ -45,6 +104,16 @@ export class ObjectStore {
   /** Removes objects; those that are not there are no error. */
   async remove(keys: string[]): Promise<void> {
     await this.#call('delete', () => this.#bucket.delete(keys));
+  }
+
+  /** Removes every object whose key begins with `prefix`. */
+  async removeAll(prefix: string): Promise<void> {
+    let cursor: string | undefined;
+    do {
+      const page = await this.#call('list', () => this.#bucket.list({ prefix, cursor, limit: 1000 }));
+      if (page.objects.length > 0) await this.remove(page.objects.map((object) => object.key));
+      cursor = page.truncated ? page.cursor : undefined;
+    } while (cursor);
   }
 
   /** A page of keys in their order. */
@@ -88,11 +157,41 @@ export class ObjectStore {
     }
   }
 
-  async #call<T>(operation: string, work: () => Promise<T>): Promise<T> {
+  /** An empty object has no tail for R2, which then answers with an error. */
+  async #getTail(key: string, bytes: number): Promise<R2ObjectBody | null> {
     try {
-      return await retry(work, isTransient);
+      return await this.#bucket.get(key, { range: { suffix: bytes } });
     } catch (error) {
+      if (r2ErrorNumber(error) !== RANGE_NOT_SATISFIABLE) throw error;
+      const object = await this.#bucket.get(key);
+      if (object && object.size > bytes) {
+        await object.body.cancel();
+        throw error;
+      }
+      return object;
+    }
+  }
+
+  async #call<T>(operation: string, work: () => Promise<T>, policy: RetryPolicy = STORAGE_RETRY): Promise<T> {
+    try {
+      return await retry(work, (error) => !(error instanceof StoredDataLost) && isTransient(error), policy);
+    } catch (error) {
+      if (error instanceof StoredDataLost) throw error;
       throw new StorageFailed(operation, error);
     }
   }
+}
+
+const RANGE_NOT_SATISFIABLE = 10039;
+
+/** R2 answers without a body where `onlyIf` was not met. */
+function hasBody(object: R2ObjectBody | R2Object): object is R2ObjectBody {
+  return 'body' in object && object.body !== undefined;
+}
+
+/** Throws where other than `length` bytes came. */
+async function wholeOf(object: R2ObjectBody, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(await object.arrayBuffer());
+  if (bytes.length !== length) throw new Error(`${object.key}: ${bytes.length} of ${length} bytes came`);
+  return bytes;
 }

@@ -1,0 +1,23 @@
+/**
+ * `work`, or a rejection with the signal's reason as soon as that aborts. Work that cannot be stopped then goes on
+ * unheard: what it still gives is handed to `discard`, which must free it.
+ */
+export async function unlessAborted<T>(
+  work: Promise<T>,
+  signal: AbortSignal | undefined,
+  discard: (late: T) => void = () => undefined,
+): Promise<T> {
+  if (!signal) return work;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => {
+    work.then(discard, () => undefined);
+    reject(signal.reason);
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
