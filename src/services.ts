@@ -4,6 +4,7 @@ import { purgeLinks } from './catalogue/upload-links.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
 import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
+import { type DeadVerification, noteDeadVerification } from './jobs/verify.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
@@ -26,7 +27,8 @@ export interface Services {
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
   readonly signingKeys: readonly SigningKey[];
-  readonly reclaim: (dead: DeadUpload) => Promise<'removed' | 'kept'>;
+  /** Ends what a run left that died: an upload's leavings are removed, a verification leaves none. */
+  readonly reclaim: (dead: DeadUpload | DeadVerification) => Promise<'removed' | 'kept'>;
   /** Removes rows that have had their time: ends of jobs, claims of expired links. */
   readonly tidy: () => Promise<void>;
 }
@@ -53,7 +55,8 @@ export function services(env: Env): Services {
     engine,
     budget,
     signingKeys: parseSigningKeys(config.linkSigningKeys),
-    reclaim: (dead) => reclaim(store, env.CATALOGUE, dead),
+    reclaim: (dead) =>
+      dead.task === 'verify' ? noteDeadVerification(env.CATALOGUE, dead) : reclaim(store, env.CATALOGUE, dead),
     tidy: async () => {
       await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());
       await purgeLinks(env.CATALOGUE, new Date().toISOString());

@@ -1,6 +1,7 @@
 /** The last run of a job. Times are ISO 8601 (UTC); `ended_at` is null while it runs, `code` where it did not fail. */
 export interface JobRecord {
   readonly job_id: string;
+  /** The backup that the run made, or worked on. */
   readonly backup_id: string;
   readonly phase: string;
   readonly filename: string | null;
@@ -8,25 +9,41 @@ export interface JobRecord {
   readonly code: string | null;
   readonly started_at: string;
   readonly ended_at: string | null;
+  /** A ULID: that of an upload is its backup's. */
+  readonly run_id: string;
 }
 
-export const JOB_COLUMNS = 'job_id, backup_id, phase, filename, message, code, started_at, ended_at';
+/** A run as its task tells it. */
+export type JobRun = Omit<JobRecord, 'run_id'> & Partial<Pick<JobRecord, 'run_id'>>;
+
+export const JOB_COLUMNS = 'job_id, backup_id, phase, filename, message, code, started_at, ended_at, run_id';
 
 /**
- * Notes a run of a job, in place of what was known of it. A run that was overtaken by a later one changes nothing: by
- * its id, whose order is age, because who cleans up after a dead run does not know when that began.
+ * Notes a run of a job, in place of what was known of it; without a `run_id` it is the upload that made the backup. A
+ * run that was overtaken by a later one changes nothing: by its id, whose order is age, because who cleans up after a
+ * dead run does not know when that began.
  */
-export async function recordJob(db: D1Database, job: JobRecord): Promise<void> {
+export async function recordJob(db: D1Database, job: JobRun): Promise<void> {
   await db
     .prepare(
-      `INSERT INTO jobs (${JOB_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+      `INSERT INTO jobs (${JOB_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
        ON CONFLICT (job_id) DO UPDATE SET
          backup_id = excluded.backup_id, phase = excluded.phase, filename = excluded.filename,
          message = excluded.message, code = excluded.code,
-         started_at = excluded.started_at, ended_at = excluded.ended_at
-       WHERE excluded.backup_id >= jobs.backup_id`,
+         started_at = excluded.started_at, ended_at = excluded.ended_at, run_id = excluded.run_id
+       WHERE excluded.run_id >= jobs.run_id`,
     )
-    .bind(job.job_id, job.backup_id, job.phase, job.filename, job.message, job.code, job.started_at, job.ended_at)
+    .bind(
+      job.job_id,
+      job.backup_id,
+      job.phase,
+      job.filename,
+      job.message,
+      job.code,
+      job.started_at,
+      job.ended_at,
+      job.run_id ?? job.backup_id,
+    )
     .run();
 }
 

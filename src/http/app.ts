@@ -15,6 +15,7 @@ import { linkRoutes } from './routes/links.ts';
 import { serviceRoutes } from './routes/service.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { uploadRoutes } from './routes/upload.ts';
+import { verifyRoutes } from './routes/verify.ts';
 import { refusal } from './validation.ts';
 
 const EXPOSED = ['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'];
@@ -49,7 +50,16 @@ export function createApp(): App {
   });
   app.use((c, next) => (c.req.header('origin') === undefined ? next() : CROSS_ORIGIN(c, next)));
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
-  for (const routes of [uploadRoutes, linkRoutes, downloadRoutes, backupRoutes, jobRoutes, exportRoutes, tokenRoutes]) {
+  for (const routes of [
+    uploadRoutes,
+    linkRoutes,
+    downloadRoutes,
+    backupRoutes,
+    jobRoutes,
+    exportRoutes,
+    tokenRoutes,
+    verifyRoutes,
+  ]) {
     routes(app);
   }
   serviceRoutes(app);

@@ -37,6 +37,7 @@ const PROBLEMS = {
   'stored-data-corrupt': [500, 'The stored data is damaged'],
   'index-too-new': [500, 'The index was made by a newer version'],
   'storage-failed': [502, 'The storage failed'],
+  'verify-interrupted': [503, 'The verification was interrupted'],
   'job-unavailable': [503, 'The job cannot be reached'],
   'links-not-configured': [503, 'Links are not configured'],
 } as const satisfies Record<ErrorCode, readonly [number, string]>;

@@ -59,7 +59,9 @@ const DamageSchema = z
     frame: bytes
       .nullable()
       .openapi({ description: 'The first broken frame, counted from 0; null where it is in none' }),
-    offset: bytes.nullable().openapi({ description: 'The byte of the stored object at which the damage was noticed' }),
+    offset: bytes.nullable().openapi({
+      description: 'Where in the stored object that frame (or what else is broken) begins; null where nobody can tell',
+    }),
   })
   .openapi('Damage');
 
@@ -113,6 +115,51 @@ export const PageQuery = z.object({
     .openapi({ description: `Default ${PAGE_ROWS}` }),
 });
 
+/** Members of an archive. */
+export const FileSchema = z
+  .object({
+    path: z.string().openapi({ description: 'Without slashes at its end. What is not UTF-8 shows as U+FFFD' }),
+    type: z.enum(['file', 'directory', 'symlink', 'hardlink', 'character', 'block', 'fifo', 'sparse']),
+    size: bytes,
+    mode: z.string().openapi({ example: '0644' }),
+    uid: z.number().int(),
+    gid: z.number().int(),
+    mtime: time,
+    link_target: z.string().nullable(),
+    device: z.object({ major: z.number().int(), minor: z.number().int() }).optional(),
+    offset: bytes.openapi({ description: 'Where its bytes begin in the decoded archive' }),
+    url: z.string().openapi({ description: 'Of the bytes; exact, whatever the path' }),
+  })
+  .openapi('File');
+
+export const FileListSchema = z
+  .object({
+    files: z.array(FileSchema),
+    prefixes: z.array(z.string()).optional().openapi({ description: 'With a delimiter: what lies deeper, once each' }),
+    cursor: z.string().nullable(),
+    stopped: z.object({ offset: bytes, reason: z.string() }).nullable(),
+  })
+  .openapi('FileList');
+
+const filesPage = {
+  cursor: z.string().optional(),
+  limit: wholeNumber(1, MAX_PAGE_ROWS)
+    .optional()
+    .openapi({ description: `Default ${PAGE_ROWS}` }),
+};
+
+export const FilesQuery = z.object({
+  prefix: z.string().optional().openapi({ description: 'Beginning of the path' }),
+  delimiter: z.literal('/').optional().openapi({ description: 'A directory view' }),
+  ...filesPage,
+});
+
+export const FileQuery = z.object({
+  format: z.literal('tar').optional().openapi({ description: 'A directory as a fresh tar' }),
+  filename: z.string().optional().openapi({ description: 'Another name for the file' }),
+  ...filesPage,
+});
+
 export const BackupParam = z.object({ backup_id: ulid });
 export const JobParam = z.object({ job_id: jobId });
 
@@ -147,6 +194,22 @@ export const UploadLinkSchema = z
   .openapi('UploadLink');
 
 export const WatchLinkRequest = z.object({ expires_in: expiresIn });
+
+export const VerifyQuery = z.object({
+  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; `verify-{backup_id}` if left out' }),
+});
+
+export const VerificationSchema = z
+  .object({
+    backup_id: ulid,
+    job_id: jobId,
+    ok: z.boolean().openapi({ description: 'Whether everything is whole' }),
+    verified_at: time.nullable().openapi({ description: 'null where something is broken' }),
+    damage: DamageSchema.nullable(),
+    frames_checked: bytes.openapi({ description: '0 for what is stored as it came: its SHA-256 alone is compared' }),
+    broken_frames: bytes,
+  })
+  .openapi('Verification');
 
 export const JobSchema = z
   .object({

@@ -6,6 +6,7 @@ import type { ObjectStore, OpenUpload } from '../store/object-store.ts';
 
 /** What a job knows of an upload that stopped giving signs of life. */
 export interface DeadUpload {
+  readonly task?: 'upload';
   readonly job_id: string;
   readonly backup_id: string;
   readonly open?: OpenUpload | undefined;

@@ -1,6 +1,9 @@
-/** The vocabulary of progress: what a job says, what an upload tells it. Pure, and shared with the page. */
+/** The vocabulary of progress: what a job says, what a run of it tells. Pure, and shared with the page. */
 
 export type Phase = 'waiting' | 'receiving' | 'storing' | 'verifying' | 'done' | 'failed';
+
+/** What a run does: makes a backup, or reads one back. Only an upload leaves something behind when it dies. */
+export type Task = 'upload' | 'verify';
 
 /** One frame of `GET /ws/backup/{job_id}`, and the body of `GET /jobs/{job_id}`. */
 export interface JobMessage {
@@ -24,7 +27,7 @@ export interface JobMessage {
   readonly detail?: string;
 }
 
-/** How far an upload is. `total` is 0 while unknown. */
+/** How far a run is. `total` is 0 while unknown. */
 export interface JobUpdate {
   readonly phase: Phase;
   readonly current: number;
@@ -33,14 +36,15 @@ export interface JobUpdate {
   readonly message: string;
 }
 
-/** How an upload ended. */
+/** How a run ended. */
 export type JobEnd =
   | {
       readonly phase: 'done';
       readonly backup_id: string;
       readonly current: number;
       readonly total: number;
-      readonly stored: number;
+      /** Of an upload. */
+      readonly stored?: number;
       readonly message: string;
     }
   | { readonly phase: 'failed'; readonly code: string; readonly detail: string; readonly message: string };

@@ -15,19 +15,20 @@ import {
   noteOpen,
   passLease,
   reclaimedJob,
+  runOf,
   waitingMessage,
   withinSecond,
 } from './room-state.ts';
 
-/** What a run that fell silent may have left in storage. */
-export interface LeftOver {
-  readonly job_id: string;
-  readonly backup_id: string;
-  readonly keys: readonly string[];
-  readonly open?: OpenUpload;
-}
+/** A run that fell silent, and what an upload may have left in storage. */
+export type LeftOver =
+  | { readonly task: 'upload'; readonly job_id: string; readonly backup_id: string; readonly open?: OpenUpload }
+  | { readonly task: 'verify'; readonly job_id: string; readonly backup_id: string; readonly run_id: string };
 
-/** Removes what a dead run left, or says that its backup was complete and is `kept`. Rejects to be called again. */
+/**
+ * Removes what a dead upload left, or says that its backup was complete and is `kept`. Of a verification nothing may be
+ * removed. Rejects to be called again.
+ */
 export type Reclaim = (left: LeftOver) => Promise<'removed' | 'kept'>;
 
 /** Answer to an update: `held` asks for it again a little later, because the sockets have had enough for now. */
@@ -69,22 +70,22 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
     }
 
     async update(json: string): Promise<RoomReply> {
-      const { backup_id, update } = JSON.parse(json) as { backup_id: string; update: JobUpdate | null };
-      const moved = moveJob(this.record, backup_id, update, Date.now());
+      const { run_id, update } = JSON.parse(json) as { run_id: string; update: JobUpdate | null };
+      const moved = moveJob(this.record, run_id, update, Date.now());
       return this.#take(moved);
     }
 
     async finish(json: string): Promise<RoomReply> {
-      const { backup_id, end } = JSON.parse(json) as { backup_id: string; end: JobEnd };
-      const moved = endJob(this.record, backup_id, end, Date.now());
+      const { run_id, end } = JSON.parse(json) as { run_id: string; end: JobEnd };
+      const moved = endJob(this.record, run_id, end, Date.now());
       if (moved.kind === 'superseded') return SUPERSEDED;
       if (moved.changed) await this.#end(moved.record);
       return { kind: 'accepted', held: false };
     }
 
     async noteOpen(json: string): Promise<RoomReply> {
-      const { backup_id, open } = JSON.parse(json) as { backup_id: string; open: OpenUpload };
-      const noted = noteOpen(this.record, backup_id, open);
+      const { run_id, open } = JSON.parse(json) as { run_id: string; open: OpenUpload };
+      const noted = noteOpen(this.record, run_id, open);
       if (!noted) return SUPERSEDED;
       this.#heard = true;
       this.record = heardFrom(noted);
@@ -145,9 +146,9 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
     }
 
     async #reclaim(taken: JobRecord): Promise<void> {
-      const { job_id, backup_id, open } = taken;
+      const { job_id, backup_id } = taken;
       try {
-        const outcome = await makeReclaim(this.#env)({ job_id, backup_id, keys: [], ...(open && { open }) });
+        const outcome = await makeReclaim(this.#env)(leftOver(taken));
         if (this.record === taken) await this.#end(reclaimedJob(taken, outcome, Date.now()));
       } catch (error) {
         // The alarm that is set already tries again.
@@ -192,6 +193,12 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
 }
 
 /** `send` only queues, so a slow socket holds nobody; one that is dead throws, and is let go. */
+function leftOver(dead: JobRecord): LeftOver {
+  const { job_id, backup_id, task = 'upload', open } = dead;
+  if (task === 'verify') return { task, job_id, backup_id, run_id: runOf(dead) };
+  return { task, job_id, backup_id, ...(open && { open }) };
+}
+
 function sendOrDrop(socket: WebSocket, text: string): void {
   try {
     socket.send(text);

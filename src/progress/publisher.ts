@@ -26,7 +26,7 @@ export class JobSuperseded extends VaultError {
   }
 }
 
-/** What one upload tells its job. Publishing neither slows nor fails it: newest wins, one call at a time. */
+/** What one run tells its job. Publishing neither slows nor fails it: newest wins, one call at a time. */
 export interface JobPublisher {
   /** Returns at once and never throws. */
   publish(update: JobUpdate): void;
@@ -43,8 +43,8 @@ export interface JobPublisher {
 export interface JobRooms {
   /** Starts a job anew unless a run has it. Throws {@link JobUnavailable}. */
   begin(job: JobStart): Promise<{ kind: 'started' } | { kind: 'running' }>;
-  /** Sends signs of life from now until its `finish`. */
-  publisher(jobId: string, backupId: string): JobPublisher;
+  /** Sends signs of life from now until its `finish`. The run of an upload has the id of its backup. */
+  publisher(jobId: string, runId: string): JobPublisher;
   /** The present state; an unknown job is `waiting` and stores nothing. Throws {@link JobUnavailable}. */
   snapshot(jobId: string): Promise<JobMessage>;
   /** The 101 whose `webSocket` belongs to the subscriber. Throws {@link JobUnavailable}. */
@@ -65,7 +65,7 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
       const start = { ...job, message: clipped(job.message) };
       return surely(job.job_id, async () => (await callRoom(rooms, job.job_id, 'begin', start)).json());
     },
-    publisher: (jobId, backupId) => startPublisher(rooms, jobId, backupId, surely),
+    publisher: (jobId, runId) => startPublisher(rooms, jobId, runId, surely),
     snapshot: (jobId) =>
       surely(jobId, async () => (await callRoom(rooms, jobId, 'snapshot', { job_id: jobId })).json()),
     subscribe: (jobId) =>
@@ -75,7 +75,7 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
 
 type Surely = <T>(jobId: string, call: () => Promise<T>) => Promise<T>;
 
-function startPublisher(rooms: DurableObjectNamespace, jobId: string, backupId: string, surely: Surely): JobPublisher {
+function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: string, surely: Surely): JobPublisher {
   let newest: JobUpdate | null = null;
   let due = false;
   let calling = false;
@@ -85,7 +85,7 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, backupId: 
   let lastPhase = '';
 
   async function call(method: string, facts: object): Promise<RoomReply> {
-    const response = await callRoom(rooms, jobId, method, { backup_id: backupId, ...facts });
+    const response = await callRoom(rooms, jobId, method, { run_id: runId, ...facts });
     const reply: RoomReply = await response.json();
     if (reply.kind === 'superseded') {
       superseded = true;
@@ -103,7 +103,7 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, backupId: 
       const reply = await call('update', { update: newest });
       if (reply.kind === 'accepted' && reply.held) due = true;
     } catch {
-      // The upload matters more than the news of it: the newest state goes out with the next tick.
+      // The run matters more than the news of it: the newest state goes out with the next tick.
       due = newest !== null;
     } finally {
       calling = false;

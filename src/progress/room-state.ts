@@ -7,13 +7,17 @@ import {
   type OpenUpload,
   type Phase,
   percentage,
+  type Task,
 } from './messages.ts';
 
 /** What a room remembers of its job, and what it stores. Times are milliseconds since the epoch. */
 export interface JobRecord {
   readonly job_id: string;
-  /** The run that owns the job. */
   readonly backup_id: string;
+  /** Absent: an upload. */
+  readonly task?: Task;
+  /** The run that owns the job; absent: that of an upload, which has the id of its backup. */
+  readonly run_id?: string;
   /** The newest state, sent or not. */
   readonly message: JobMessage;
   /** Leases in a row without a sign of life; from {@link JOB_MISSED_LEASES} on the room has taken the job over. */
@@ -22,13 +26,13 @@ export interface JobRecord {
   readonly ended_at?: number;
 }
 
-/** What a run says at its start. */
-export interface JobStart {
+/** What a run says at its start. An upload makes the backup and has its id; others need one of their own. */
+export type JobStart = {
   readonly job_id: string;
   readonly backup_id: string;
   readonly message: string;
   readonly total: number;
-}
+} & ({ readonly task?: 'upload' } | { readonly task: 'verify'; readonly run_id: string });
 
 export type Begun = { readonly kind: 'running' } | { readonly kind: 'started'; readonly record: JobRecord };
 
@@ -44,22 +48,29 @@ export type Moved =
 
 /** The state of a job that nobody has started. */
 export function waitingMessage(jobId: string, now: number): JobMessage {
-  return stateOf(jobId, { phase: 'waiting', current: 0, total: 0, message: 'Waiting for the upload to start' }, now);
+  return stateOf(jobId, { phase: 'waiting', current: 0, total: 0, message: 'Waiting for the job to start' }, now);
 }
 
 /** Starts the job anew unless a run has it; a run that repeats its own start (a lost answer) gets the same answer. */
 export function beginJob(record: JobRecord | null, start: JobStart, now: number): Begun {
   if (record && !hasEnded(record)) {
-    return ownedBy(record, start.backup_id) ? { kind: 'started', record } : { kind: 'running' };
+    return ownedBy(record, runOf(start)) ? { kind: 'started', record } : { kind: 'running' };
   }
-  const first = { phase: 'receiving', current: 0, total: start.total, message: start.message } as const;
-  const message = stateOf(start.job_id, first, now);
-  return { kind: 'started', record: { job_id: start.job_id, backup_id: start.backup_id, message, missed: 0 } };
+  const { job_id, backup_id } = start;
+  const run = start.task === 'verify' ? { task: start.task, run_id: start.run_id } : {};
+  const phase = start.task === 'verify' ? 'verifying' : 'receiving';
+  const message = stateOf(job_id, { phase, current: 0, total: start.total, message: start.message }, now);
+  return { kind: 'started', record: { job_id, backup_id, ...run, message, missed: 0 } };
 }
 
-/** Takes an update (or, without one, a sign of life) of the run `backupId`. */
-export function moveJob(record: JobRecord | null, backupId: string, update: JobUpdate | null, now: number): Moved {
-  if (!record || !ownedBy(record, backupId)) return { kind: 'superseded' };
+/** The id by which a run is told from others. */
+export function runOf(run: { readonly backup_id: string; readonly run_id?: string }): string {
+  return run.run_id ?? run.backup_id;
+}
+
+/** Takes an update (or, without one, a sign of life) of the run `runId`. */
+export function moveJob(record: JobRecord | null, runId: string, update: JobUpdate | null, now: number): Moved {
+  if (!record || !ownedBy(record, runId)) return { kind: 'superseded' };
   const before = record.message;
   // A run ends only through endJob, which knows what an end must carry.
   if (!update || isEnd(update.phase)) return { kind: 'accepted', record, changed: false, phaseChanged: false };
@@ -70,18 +81,18 @@ export function moveJob(record: JobRecord | null, backupId: string, update: JobU
   return { kind: 'accepted', record: { ...record, message }, changed: true, phaseChanged };
 }
 
-/** Ends the run `backupId`; an end that is told twice (a lost answer) is accepted twice and changes nothing. */
-export function endJob(record: JobRecord | null, backupId: string, end: JobEnd, now: number): Moved {
-  if (record && hasEnded(record) && record.backup_id === backupId && record.message.phase === end.phase) {
+/** Ends the run `runId`; an end that is told twice (a lost answer) is accepted twice and changes nothing. */
+export function endJob(record: JobRecord | null, runId: string, end: JobEnd, now: number): Moved {
+  if (record && hasEnded(record) && runOf(record) === runId && record.message.phase === end.phase) {
     return { kind: 'accepted', record, changed: false, phaseChanged: false };
   }
-  if (!record || !ownedBy(record, backupId)) return { kind: 'superseded' };
+  if (!record || !ownedBy(record, runId)) return { kind: 'superseded' };
   return { kind: 'accepted', record: ended(record, end, now), changed: true, phaseChanged: true };
 }
 
-/** Remembers what storage holds open for the run `backupId`; null when the job is no longer its own. */
-export function noteOpen(record: JobRecord | null, backupId: string, open: OpenUpload): JobRecord | null {
-  if (!record || !ownedBy(record, backupId)) return null;
+/** Remembers what storage holds open for the run `runId`; null when the job is no longer its own. */
+export function noteOpen(record: JobRecord | null, runId: string, open: OpenUpload): JobRecord | null {
+  if (!record || !ownedBy(record, runId)) return null;
   return { ...record, open };
 }
 
@@ -98,8 +109,12 @@ export function heardFrom(record: JobRecord): JobRecord {
   return record.missed === 0 || isTakenOver(record) ? record : { ...record, missed: 0 };
 }
 
-/** The end of a job that was taken over: `kept` means that its backup was complete and only the news was lost. */
+/**
+ * The end of a job that was taken over: `kept` means that its backup was complete and only the news was lost. What a
+ * verification would have found nobody knows, so it never ends as done.
+ */
 export function reclaimedJob(record: JobRecord, outcome: 'removed' | 'kept', now: number): JobRecord {
+  if (record.task === 'verify') return ended(record, VERIFY_INTERRUPTED, now);
   const { current, total, stored } = record.message;
   if (outcome === 'removed') return ended(record, INTERRUPTED, now);
   const whole = Math.max(current, total);
@@ -113,6 +128,13 @@ const INTERRUPTED: JobEnd = {
   code: 'upload-interrupted',
   detail: 'The upload stopped without a word and what it left behind was removed; upload the file again.',
   message: 'The upload was interrupted',
+};
+
+const VERIFY_INTERRUPTED: JobEnd = {
+  phase: 'failed',
+  code: 'verify-interrupted',
+  detail: 'The verification stopped without a word; the backup is as it was. Start the verification again.',
+  message: 'The verification was interrupted',
 };
 
 export function hasEnded(record: JobRecord): boolean {
@@ -136,13 +158,13 @@ export function maySend(sentWithinSecond: readonly number[], phase: Phase): bool
   return isEnd(phase) || sentWithinSecond.length < MESSAGES_A_SECOND - 1;
 }
 
-function ownedBy(record: JobRecord, backupId: string): boolean {
-  return record.backup_id === backupId && !hasEnded(record) && !isTakenOver(record);
+function ownedBy(record: JobRecord, runId: string): boolean {
+  return runOf(record) === runId && !hasEnded(record) && !isTakenOver(record);
 }
 
 function ended(record: JobRecord, end: JobEnd, now: number): JobRecord {
-  const { job_id, backup_id } = record;
-  return { job_id, backup_id, message: endMessage(record, end, now), missed: 0, ended_at: now };
+  const { open: _, ...rest } = record;
+  return { ...rest, message: endMessage(record, end, now), missed: 0, ended_at: now };
 }
 
 function endMessage(record: JobRecord, end: JobEnd, now: number): JobMessage {

@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'sparse-map-too-large'
   | 'upload-interrupted'
   | 'upload-superseded'
+  | 'verify-interrupted'
   | 'storage-failed'
   | 'stored-data-corrupt'
   | 'index-too-new'

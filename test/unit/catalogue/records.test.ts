@@ -18,6 +18,7 @@ function job(over: Partial<JobRecord> = {}): JobRecord {
     code: null,
     started_at: '2026-11-23T07:30:00.000Z',
     ended_at: '2026-11-23T07:31:00.000Z',
+    run_id: over.backup_id ?? 'B1',
     ...over,
   };
 }
@@ -27,6 +28,14 @@ function getJob(db: D1Database, jobId: string): Promise<JobRecord | null> {
 }
 
 describe('jobs', () => {
+  it('keep a verification that came after a later backup took the same name', async () => {
+    const verified = job({ job_id: 'mixed', backup_id: 'B1', run_id: 'B9', message: 'Verified site.tar' });
+    await recordJob(db, job({ job_id: 'mixed', backup_id: 'B5' }));
+    await recordJob(db, verified);
+    await recordJob(db, job({ job_id: 'mixed', backup_id: 'B7' }));
+    expect(await getJob(db, 'mixed')).toEqual(verified);
+  });
+
   it('keep the last run, whichever record comes last', async () => {
     const later = job({
       backup_id: 'B2',

@@ -326,7 +326,7 @@ describe('the cleanup after a silent run', () => {
       const room = new (progressRoom(() => reclaim))(state, { storage: 'a variable with the name of a property' });
       await room.loadFromStorage();
       await room.begin(JSON.stringify({ job_id: 'silent', backup_id: 'one', message: 'Receiving', total: 10 }));
-      await room.noteOpen(JSON.stringify({ backup_id: 'one', open: { key: 'k', upload_id: 'u' } }));
+      await room.noteOpen(JSON.stringify({ run_id: 'one', open: { key: 'k', upload_id: 'u' } }));
       for (let lease = 0; lease < 3; lease++) await room.alarm();
       await check(room);
       await state.storage.deleteAll();
@@ -337,7 +337,7 @@ describe('the cleanup after a silent run', () => {
     const reclaim = vi.fn<Reclaim>().mockResolvedValue('removed');
     await silentRoom(reclaim, async (room) => {
       expect(reclaim.mock.calls).toEqual([
-        [{ job_id: 'silent', backup_id: 'one', keys: [], open: { key: 'k', upload_id: 'u' } }],
+        [{ task: 'upload', job_id: 'silent', backup_id: 'one', open: { key: 'k', upload_id: 'u' } }],
       ]);
       expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
     });
@@ -350,6 +350,20 @@ describe('the cleanup after a silent run', () => {
         expect(room.record?.message).toMatchObject({ phase: 'done', backup_id: 'one', percentage: 100 });
       },
     );
+  });
+
+  it('is told of a verification as one, which ends as failed', async () => {
+    const reclaim = vi.fn<Reclaim>().mockResolvedValue('kept');
+    await runInDurableObject(stubOf(newJob()), async (_, state) => {
+      const room = new (progressRoom(() => reclaim))(state, {});
+      await room.loadFromStorage();
+      const start = { task: 'verify', job_id: 'silent', backup_id: 'one', run_id: 'two', message: '', total: 10 };
+      await room.begin(JSON.stringify(start));
+      for (let lease = 0; lease < 3; lease++) await room.alarm();
+      expect(reclaim.mock.calls).toEqual([[{ task: 'verify', job_id: 'silent', backup_id: 'one', run_id: 'two' }]]);
+      expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'verify-interrupted' });
+      await state.storage.deleteAll();
+    });
   });
 
   it('that fails is tried again by the next alarm', async () => {

@@ -64,7 +64,7 @@ describe('the start of a job', () => {
       current: 0,
       total: 0,
       percentage: 0,
-      message: 'Waiting for the upload to start',
+      message: 'Waiting for the job to start',
       timestamp: '2026-11-23T07:30:01.120Z',
     });
   });
@@ -196,6 +196,54 @@ describe('the lease', () => {
       percentage: 100,
       stored: 300,
     });
+  });
+});
+
+describe('a verification', () => {
+  const VERIFY = { ...START, task: 'verify', run_id: 'verify-run', message: 'Waiting to verify site.tar' } as const;
+
+  function verifying(): JobRecord {
+    const begun = beginJob(null, VERIFY, NOW);
+    if (begun.kind !== 'started') throw new Error('a new job did not start');
+    return begun.record;
+  }
+
+  it('starts as verifying and knows its backup and its run', () => {
+    expect(verifying()).toMatchObject({ task: 'verify', backup_id: 'run-1', run_id: 'verify-run' });
+    expect(verifying().message).toMatchObject({ phase: 'verifying', current: 0, total: 1000 });
+  });
+
+  it('is moved and ended by its run and not by its backup', () => {
+    const update: JobUpdate = { phase: 'verifying', current: 10, total: 1000, message: 'Verifying' };
+    expect(moveJob(verifying(), 'run-1', update, NOW)).toEqual({ kind: 'superseded' });
+    expect(endJob(verifying(), 'run-1', DONE, NOW)).toEqual({ kind: 'superseded' });
+    expect(moveJob(verifying(), 'verify-run', update, NOW)).toMatchObject({ kind: 'accepted', changed: true });
+    const { stored: _, ...done } = DONE as Extract<JobEnd, { phase: 'done' }>;
+    const end = endJob(verifying(), 'verify-run', done, NOW);
+    expect(end).toMatchObject({ kind: 'accepted', record: { message: { phase: 'done', backup_id: 'run-1' } } });
+    expect(end).not.toHaveProperty('record.message.stored');
+    if (end.kind !== 'accepted') throw new Error('not accepted');
+    expect(endJob(end.record, 'verify-run', done, NOW + 1)).toMatchObject({ kind: 'accepted', changed: false });
+  });
+
+  it('keeps the job from others while it runs, may be told twice, and lets go at its end', () => {
+    const record = verifying();
+    expect(beginJob(record, START, NOW)).toEqual({ kind: 'running' });
+    expect(beginJob(record, { ...VERIFY, run_id: 'other' }, NOW)).toEqual({ kind: 'running' });
+    expect(beginJob(record, VERIFY, NOW)).toEqual({ kind: 'started', record });
+    const end = endJob(record, 'verify-run', FAILED, NOW);
+    if (end.kind !== 'accepted') throw new Error('not accepted');
+    const upload = beginJob(end.record, { ...START, backup_id: 'run-2' }, NOW);
+    expect(upload).toMatchObject({ kind: 'started', record: { backup_id: 'run-2' } });
+    expect(upload).not.toHaveProperty('record.task');
+    expect(upload).not.toHaveProperty('record.run_id');
+  });
+
+  it.each(['removed', 'kept'] as const)('that fell silent ends as failed, also where the backup was %s', (outcome) => {
+    const silent = passLease(passLease(verifying(), false), false);
+    const { message } = reclaimedJob(silent, outcome, NOW);
+    expect(message).toMatchObject({ phase: 'failed', code: 'verify-interrupted' });
+    expect(message).not.toHaveProperty('backup_id');
   });
 });
 

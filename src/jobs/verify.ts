@@ -1,0 +1,183 @@
+import { ulid } from 'ulidx';
+import { type Backup, recordVerification, type Verification } from '../catalogue/backups.ts';
+import { recordJob } from '../catalogue/jobs.ts';
+import type { ZstdEngine } from '../codec/zstd/engine.ts';
+import type { JobPublisher, JobRooms } from '../progress/publisher.ts';
+import { VaultError } from '../shared/errors.ts';
+import type { IsolateBudget } from '../shared/isolate-budget.ts';
+import { DECODE_BYTES } from '../shared/limits.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import { checkStored, type Fault, type StoredCheck } from './check-stored.ts';
+
+export interface VerifyRooms {
+  readonly store: ObjectStore;
+  readonly catalogue: D1Database;
+  readonly jobs: JobRooms;
+  readonly engine: ZstdEngine;
+  readonly budget: IsolateBudget;
+}
+
+export interface VerifyOrder {
+  readonly job_id: string;
+  /** Ends it early, as interrupted. */
+  readonly signal?: AbortSignal;
+}
+
+export interface VerifyResult extends Verification {
+  readonly backup_id: string;
+  readonly job_id: string;
+  readonly ok: boolean;
+  readonly frames_checked: number;
+  readonly broken_frames: number;
+}
+
+/** What a job knows of a verification that stopped giving signs of life. */
+export interface DeadVerification {
+  readonly task: 'verify';
+  readonly job_id: string;
+  readonly backup_id: string;
+  readonly run_id: string;
+}
+
+export class JobBusy extends VaultError {
+  constructor(jobId: string) {
+    super('job-running', `The job "${jobId}" is running. Wait until it has ended, or use another job_id.`);
+  }
+}
+
+export class VerifyInterrupted extends VaultError {
+  constructor(options?: ErrorOptions) {
+    super('verify-interrupted', 'The verification was interrupted; the backup is as it was. Start it again.', options);
+  }
+}
+
+/** There is nothing left to say something of. */
+export class BackupRemoved extends VaultError {
+  constructor() {
+    super('not-found', 'The backup was removed while it was verified.');
+  }
+}
+
+/**
+ * Reads a backup back and records what was found. Resolves where the reading came to its end, whatever it found; rejects
+ * where it did not (storage, a job that was taken over, the signal), and then nothing is recorded of the backup.
+ */
+export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: VerifyOrder): Promise<VerifyResult> {
+  const run = await beginRun(rooms, backup, order);
+  try {
+    const check = await checkWithinBudget(rooms, run);
+    if (!run.job.alive()) throw new VerifyInterrupted();
+    const now = new Date().toISOString();
+    const found: Verification = check.fault
+      ? { verified_at: null, damage: { found_at: now, ...check.fault } }
+      : { verified_at: now, damage: null };
+    if (!(await recordVerification(rooms.catalogue, backup.backup_id, found))) throw new BackupRemoved();
+    await (check.fault ? endDamaged(rooms, run, check, check.fault) : endWhole(rooms, run));
+    const { frames_checked, broken_frames } = check;
+    const { backup_id } = backup;
+    return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
+  } catch (error) {
+    await endFailed(rooms, run, error);
+    throw error;
+  }
+}
+
+/** Called by the job's alarm. Nothing of the backup is touched, neither its objects nor what is known of it. */
+export async function noteDeadVerification(catalogue: D1Database, dead: DeadVerification): Promise<'kept'> {
+  const now = new Date().toISOString();
+  const { job_id, backup_id, run_id } = dead;
+  const { code, message } = new VerifyInterrupted();
+  const run = { job_id, backup_id, run_id, filename: null, started_at: now, ended_at: now };
+  await recordJob(catalogue, { ...run, phase: 'failed', message, code });
+  return 'kept';
+}
+
+interface Run {
+  readonly backup: Backup;
+  readonly job_id: string;
+  readonly run_id: string;
+  readonly started_at: string;
+  readonly job: JobPublisher;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function beginRun({ jobs }: VerifyRooms, backup: Backup, { job_id, signal }: VerifyOrder): Promise<Run> {
+  const run_id = ulid();
+  const { backup_id, filename, stored_size } = backup;
+  const message = `Waiting to verify ${filename}`;
+  const begun = await jobs.begin({ task: 'verify', job_id, backup_id, run_id, total: stored_size, message });
+  if (begun.kind === 'running') throw new JobBusy(job_id);
+  const started_at = new Date().toISOString();
+  return { backup, job_id, run_id, started_at, job: jobs.publisher(job_id, run_id), signal };
+}
+
+async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCheck> {
+  try {
+    const share = await rooms.budget.reserve(DECODE_BYTES, run.signal);
+    try {
+      return await checkStored(rooms, run.backup, (bytes) => onRead(run, bytes));
+    } finally {
+      share.release();
+    }
+  } catch (error) {
+    throw run.signal?.aborted ? new VerifyInterrupted({ cause: error }) : error;
+  }
+}
+
+function onRead({ backup, job, signal }: Run, bytes: number): void {
+  signal?.throwIfAborted();
+  if (!job.alive()) throw new VerifyInterrupted();
+  const { filename, stored_size } = backup;
+  const total = Math.max(stored_size, bytes);
+  job.publish({ phase: 'verifying', current: bytes, total, message: `Verifying ${filename}` });
+}
+
+async function endWhole(rooms: VerifyRooms, run: Run): Promise<void> {
+  const { backup_id, filename, stored_size, compression } = run.backup;
+  const agreeing = compression.codec === 'none' ? 'the SHA-256 agrees' : 'every frame and the SHA-256 agree';
+  const message = `Verified ${filename}: ${agreeing}`;
+  await run.job.finish({ phase: 'done', backup_id, current: stored_size, total: stored_size, message });
+  await noteJob(rooms, run, { phase: 'done', message, code: null });
+}
+
+async function endDamaged(rooms: VerifyRooms, run: Run, check: StoredCheck, fault: Fault): Promise<void> {
+  const detail = damageDetail(check, fault);
+  await run.job.finish({ phase: 'failed', code: CORRUPT, detail, message: `${run.backup.filename} is damaged` });
+  await noteJob(rooms, run, { phase: 'failed', message: detail, code: CORRUPT });
+}
+
+const CORRUPT = 'stored-data-corrupt';
+
+/** A sentence or two: what is broken, and where. */
+function damageDetail({ frames_checked, broken_frames }: StoredCheck, { reason, frame, offset }: Fault): string {
+  if (frame === null) {
+    return `The backup is damaged${offset === null ? '' : ` at byte ${offset} of the stored object`}: ${reason}.`;
+  }
+  const count = `${broken_frames} of ${frames_checked} frames that were checked ${broken_frames === 1 ? 'is' : 'are'} broken`;
+  return `Frame ${frame}, which begins at byte ${offset} of the stored object, is broken: ${reason}. ${count}.`;
+}
+
+async function endFailed(rooms: VerifyRooms, run: Run, error: unknown): Promise<void> {
+  const { code, message } =
+    error instanceof VaultError
+      ? error
+      : { code: 'internal-error' as const, message: 'The verification failed. Start it again.' };
+  const { filename } = run.backup;
+  await run.job.finish({ phase: 'failed', code, detail: message, message: `Verification of ${filename} failed` });
+  // Who took the job over has noted its end.
+  if (run.job.alive()) await noteJob(rooms, run, { phase: 'failed', message, code });
+}
+
+/** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
+async function noteJob(
+  { catalogue }: VerifyRooms,
+  { job_id, run_id, started_at, backup }: Run,
+  end: { readonly phase: 'done' | 'failed'; readonly message: string; readonly code: string | null },
+): Promise<void> {
+  const { backup_id, filename } = backup;
+  const ended_at = new Date().toISOString();
+  await recordJob(catalogue, { job_id, run_id, backup_id, filename, started_at, ended_at, ...end }).catch(
+    (cause: unknown) =>
+      console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
+  );
+}
