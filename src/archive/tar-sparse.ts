@@ -11,7 +11,7 @@ import type { ByteSpan } from '../shared/seek-points.ts';
 import type { Pieces } from '../shared/streams.ts';
 import type { Member } from './member.ts';
 import { paxInteger } from './pax-records.ts';
-import { paddedBytes, readTarEntry, type TarEntry } from './tar-entry.ts';
+import { paddedBytes, readTarEntry, type SparseMapPlace } from './tar-entry.ts';
 import { BrokenTar, SparseMapMalformed, SparseMapTooLarge } from './tar-errors.ts';
 
 const COMMA = 0x2c;
@@ -60,24 +60,25 @@ function heldBytes(reader: ByteReader, { headerOffset, dataOffset, dataBytes }: 
 
 /** Reads all that stands before the file's bytes. */
 async function readMap(reader: ByteReader, member: Member): Promise<Segment[]> {
-  const { sparseMap } = await readHeaders(reader, member);
-  switch (sparseMap?.kind) {
+  const place = await findMap(reader, member);
+  switch (place.kind) {
     case 'headers':
-      return segmentsOf(sparseMap.pairs);
+      return segmentsOf(place.pairs);
     case 'pax-text':
-      return segmentsOf(numbersOf(sparseMap.text));
+      return segmentsOf(numbersOf(place.text));
     case 'data':
       return await readMapInData(reader);
-    default:
+    case 'unknown':
       throw new SparseMapMalformed('it is in a format that is not known here');
   }
 }
 
-async function readHeaders(reader: ByteReader, { headerOffset, dataOffset }: Member): Promise<TarEntry> {
+async function findMap(reader: ByteReader, { headerOffset, dataOffset }: Member): Promise<SparseMapPlace> {
   const entry = await readTarEntry(reader, { globals: new Map(), keepsMap: true }).catch((error: unknown) => {
     throw error instanceof BrokenTar ? new ArchiveChanged(error.reason) : error;
   });
-  if (entry.kind === 'entry' && headerOffset + reader.position === dataOffset) return entry;
+  const sparseMap = entry.kind === 'entry' ? entry.sparseMap : null;
+  if (sparseMap && headerOffset + reader.position === dataOffset) return sparseMap;
   throw new ArchiveChanged('the member is not where it was');
 }
 
