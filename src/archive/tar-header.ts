@@ -118,11 +118,18 @@ export function untilNul(bytes: Uint8Array): Uint8Array {
   return bytes.slice(0, end < 0 ? bytes.length : end);
 }
 
-/** The sum of the block's bytes; 0 for zeros alone. */
+/**
+ * The sum of the block's bytes; 0 for zeros alone. Four at once, as two pairs of 16 bits that cannot overflow: the sum
+ * is most of what a member of few bytes costs.
+ */
 export function sumOf(bytes: Uint8Array): number {
-  let sum = 0;
-  for (let at = 0; at < BLOCK_BYTES; at++) sum += bytes[at] ?? 0;
-  return sum;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, BLOCK_BYTES);
+  let pairs = 0;
+  for (let at = 0; at < BLOCK_BYTES; at += 4) {
+    const four = view.getUint32(at);
+    pairs += (four & 0xff00ff) + ((four >>> 8) & 0xff00ff);
+  }
+  return (pairs & 0xffff) + Math.floor(pairs / 0x10000);
 }
 
 /** The checksum is the sum with its own field taken for spaces. Some old programs summed signed bytes. */
