@@ -106,7 +106,9 @@ describe('a whole backup', () => {
     const { backup_id } = await threeFrames();
     const { webSocket } = await ask('/ws/backup/watched', { headers: { upgrade: 'websocket' } });
     const phases = new Set<string>();
-    webSocket?.addEventListener('message', ({ data }) => phases.add((JSON.parse(String(data)) as JobMessage).phase));
+    webSocket?.addEventListener('message', ({ data }) => {
+      phases.add((JSON.parse(String(data)) as JobMessage).phase);
+    });
     webSocket?.accept();
     await verify(backup_id, '?job_id=watched');
     await vi.waitFor(() => expect([...phases]).toEqual(['waiting', 'verifying', 'done']), { timeout: 5000 });
