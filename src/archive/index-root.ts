@@ -105,7 +105,7 @@ function readLayer(from: BytesIn): Layer {
   return { codec, points: { encoded, content, encodedBytes, contentBytes } };
 }
 
-/** Between two points may lie several frames: where there are too many points, every second one does, or every fourth. */
+/** Between two points may lie several frames: where there are too many points, every second one does, or every third. */
 function fewerPoints(points: SeekPoints): SeekPoints {
   const step = Math.ceil(points.encoded.length / INDEX_LAYER_POINTS);
   if (step <= 1) return points;

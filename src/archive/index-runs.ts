@@ -2,10 +2,9 @@
  * Runs: sorted members that did not fit into memory, put aside until the end, and merged then. A run is entries in
  * order, each behind its length as a varint, so that a reader of chunks knows whether it has all of one.
  */
-import { release } from '../shared/bytes.ts';
 import { INDEX_CHUNK_BYTES, INDEX_MERGE_BYTES, INDEX_READS_IN_FLIGHT } from '../shared/limits.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
-import { BytesIn, BytesOut } from './index-bytes.ts';
+import { BytesIn, BytesOut, discard } from './index-bytes.ts';
 import { IndexCorrupt } from './index-errors.ts';
 import { IndexEntry, readEntry, writeEntry } from './member-codec.ts';
 import { compareHolders } from './member-order.ts';
@@ -14,7 +13,7 @@ import { compareHolders } from './member-order.ts';
 export interface IndexRuns {
   /** `bytes` are valid until the promise is settled. */
   put(run: number, bytes: Uint8Array): Promise<void>;
-  /** What it gives is the caller's, and given back by it (`release`); it has `span.length` bytes, or it throws. */
+  /** What it gives is the caller's, who gives its memory back: nothing may be kept of it. It has `span.length` bytes, or it throws. */
   read(run: number, span: ByteSpan): Promise<Uint8Array>;
 }
 
@@ -133,14 +132,14 @@ class RunReader {
 function joined(rest: BytesIn, chunk: Uint8Array): Uint8Array {
   const { buffer, left, at } = rest;
   if (left === 0) {
-    release(buffer);
+    discard(buffer);
     return chunk;
   }
   const whole = new Uint8Array(left + chunk.length);
   whole.set(buffer.subarray(at, at + left));
   whole.set(chunk, left);
-  release(buffer);
-  release(chunk);
+  discard(buffer);
+  discard(chunk);
   return whole;
 }
 

@@ -73,6 +73,8 @@ export class MemberIndexWriter {
    */
   add(member: Member): void | Promise<void> {
     const putting = this.#arena.hasRoom(member) ? undefined : this.#putRun(1);
+    // Where this member is refused nobody awaits it: a run that was lost then is missed at the end.
+    putting?.catch(() => undefined);
     this.#arena.add(member);
     this.#members++;
     return putting;

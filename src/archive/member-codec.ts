@@ -15,7 +15,8 @@
  * | with LINK: its length and bytes; with DEVICE: major, minor | varint, bytes; varint, varint |
  *
  * In an archive packed in the order of names the header offset is a zero, and in most archives owner and time are
- * those of the neighbour: 26 bytes a member of a node_modules, of which zstd leaves 10.
+ * those of the neighbour. This project's own node_modules (7,575 members, names of 54 bytes): 17.5 bytes a member, of
+ * which zstd leaves 8.8. A made-up one of a million members, with times of their own: 34, and 16.6.
  */
 import { INDEX_NAME_BYTES } from '../shared/limits.ts';
 import { type BytesIn, type BytesOut, checkedNumber } from './index-bytes.ts';

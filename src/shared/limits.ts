@@ -99,10 +99,10 @@ export const ZERO_PIECE_BYTES = 64 * KIB;
 
 /**
  * The members' index (archive/index-*). What is gathered before it is sorted and, in archives of many members, put
- * aside as a run; at about 70 bytes a member that is 30,000.
+ * aside as a run; at about 90 bytes a member that is 23,000.
  */
 export const INDEX_RUN_BYTES = 2 * MIB;
-/** Runs of one index: some 7 million members. Past them the index ends, and says so. */
+/** Runs of one index: some 5 million members. Past them the index ends, and says so. */
 export const INDEX_MAX_RUNS = 240;
 /** What merging the runs may hold of them: two chunks of each, no larger than one read is worth. */
 export const INDEX_MERGE_BYTES = 12 * MIB;
@@ -120,9 +120,9 @@ export const INDEX_BLOCK_DOUBLINGS = 7;
 /** What a reader believes of a block and of the root (the directory stays under 9 MiB by the rule above). */
 export const INDEX_LARGEST_BLOCK_BYTES = (INDEX_BLOCK_BYTES << INDEX_BLOCK_DOUBLINGS) + 2 * INDEX_NAME_BYTES;
 export const INDEX_LARGEST_ROOT_BYTES = 16 * MIB;
-/** Points of one layer that are kept: 4 MiB in memory; of more, every second, fourth… */
+/** Points of one layer that are kept: 4 MiB in memory; of more, every second, third… */
 export const INDEX_LAYER_POINTS = 262_144;
-/** The end of an index is read first: it holds the root, up to some three million members, and of a small index all. */
+/** The end of an index is read first: it holds the root (of five million members, measured), and of a small index all. */
 export const INDEX_TAIL_BYTES = 128 * KIB;
 /** The block read last stays in memory, unless it is larger: lookups often come in the order of the paths. */
 export const INDEX_HELD_BLOCK_BYTES = 128 * KIB;

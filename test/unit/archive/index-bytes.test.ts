@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { BytesIn, BytesOut } from '../../../src/archive/index-bytes.ts';
+import { BytesIn, BytesOut, discard } from '../../../src/archive/index-bytes.ts';
 import { IndexCorrupt } from '../../../src/archive/index-errors.ts';
 import { IndexEntry, readEntry, writeEntry } from '../../../src/archive/member-codec.ts';
 import { member, randomMembers, sortedMembers, told } from './index-samples.ts';
@@ -58,6 +58,24 @@ describe('a signed number', () => {
     out.byte(0x80);
     out.varint(2 ** 47);
     expect(() => new BytesIn(out.written).signed()).toThrow(IndexCorrupt);
+  });
+});
+
+describe('memory', () => {
+  test('is given back at once where it is nobody else’s', () => {
+    const own = new Uint8Array(10);
+    const shared = new Uint8Array(10);
+    discard(own);
+    discard(shared.subarray(1));
+    expect([own.length, shared.length]).toEqual([0, 10]);
+  });
+
+  test('of a writer that grows holds what was written, also what it repeats', () => {
+    const out = new BytesOut(4);
+    out.bytes(Uint8Array.of(1, 2, 3));
+    for (let i = 0; i < 16; i++) out.again(0, out.length);
+    expect(out.length).toBe(3 * 2 ** 16);
+    expect(out.written.every((byte, i) => byte === (i % 3) + 1)).toBe(true);
   });
 });
 

@@ -113,6 +113,38 @@ describe('reads', () => {
   });
 });
 
+describe('one index for several', () => {
+  test('answers them at once, and lookups between the steps of a listing', async () => {
+    const members = randomMembers(500, 15);
+    const source = sourceOf(await writeIndex(members, SMALL_BLOCKS), 1_000);
+    const index = await MemberIndex.open(source);
+    if (!index) throw new Error('there is an index');
+    const lines = sortedMembers(members).map(told);
+    const finding = members.map(({ path, headerOffset }) => found(index, path, headerOffset + 1));
+    expect(await Promise.all([listed(index.from(null)), listed(index.from(null))])).toEqual([lines, lines]);
+    expect(await Promise.all(finding)).toEqual(members.map(told));
+    const steps: string[] = [];
+    for await (const each of index.from(null)) {
+      const other = members[steps.length];
+      expect(await found(index, other?.path ?? utf8(''), (other?.headerOffset ?? 0) + 1)).toBe(other && told(other));
+      steps.push(told(each));
+    }
+    expect(steps).toEqual(lines);
+  });
+
+  test('in which a listing asks for each member that it meets reads each block once', async () => {
+    const source = sourceOf(await writeIndex(randomMembers(500, 16), SMALL_BLOCKS), 100);
+    const index = await MemberIndex.open(source);
+    for await (const _ of index?.from(null) ?? []);
+    const once = source.reads;
+    const other = await MemberIndex.open(source);
+    for await (const { path, headerOffset } of other?.from(null) ?? []) {
+      expect((await other?.find(path, headerOffset + 1))?.headerOffset).toBe(headerOffset);
+    }
+    expect(source.reads).toBe(2 * once);
+  });
+});
+
 describe('from', () => {
   test('begins at any member, between any two, and at the ends', async () => {
     const members = randomMembers(200, 14);
