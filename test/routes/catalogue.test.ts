@@ -53,6 +53,50 @@ describe('the catalogue', () => {
   });
 });
 
+describe('a receipt in the bucket', () => {
+  async function written(backupId: string): Promise<Record<string, unknown>> {
+    const object = await env.VAULT.get(`${backupId}/receipt`);
+    return (await object?.json()) ?? {};
+  }
+
+  it('says nothing of verifications, which come after it', async () => {
+    const { backup_id } = await put('silent.tar', sample(10));
+    const receipt = await written(backup_id);
+    expect(receipt).toHaveProperty('archive');
+    expect(receipt).not.toHaveProperty('verified_at');
+    expect(receipt).not.toHaveProperty('damage');
+  });
+
+  it.each([
+    ['nothing of archives, being old', undefined, null],
+    ['that it is no archive', null, null],
+    ['of an archive', { format: 'tar', members: 7, stopped: null }, { format: 'tar', members: 7, stopped: null }],
+    [
+      'of an archive that breaks off',
+      { format: 'tar', members: 1, stopped: { offset: 512, reason: 'the header is cut' } },
+      { format: 'tar', members: 1, stopped: { offset: 512, reason: 'the header is cut' } },
+    ],
+  ])('that tells %s becomes a row', async (_, archive, expected) => {
+    const { backup_id } = await put('told.tar', sample(10));
+    const { archive: __, ...rest } = await written(backup_id);
+    await env.VAULT.put(`${backup_id}/receipt`, JSON.stringify(archive === undefined ? rest : { ...rest, archive }));
+    const result = await (await ask('/reindex', { method: 'POST' })).json<{ refused: string[] }>();
+    expect(result.refused).not.toContain(backup_id);
+    const backup = await (await ask(`/backup/${backup_id}`)).json();
+    expect(backup).toMatchObject({ archive: expected, verified_at: null, damage: null });
+    const rows = await (await ask('/export/stream')).json<{ backup_id: string }[]>();
+    expect(rows).toContainEqual(expect.objectContaining({ backup_id, archive: expected }));
+  });
+
+  it('with an archive that is none of ours is refused', async () => {
+    const { backup_id } = await put('odd.tar', sample(10));
+    const receipt = await written(backup_id);
+    await env.VAULT.put(`${backup_id}/receipt`, JSON.stringify({ ...receipt, archive: { format: 'zip' } }));
+    const result = await (await ask('/reindex', { method: 'POST' })).json<{ refused: string[] }>();
+    expect(result.refused).toContain(backup_id);
+  });
+});
+
 describe('GET /export/stream', () => {
   it('exports backups as JSON and as lines, over several pages', async () => {
     await env.CATALOGUE.prepare(
