@@ -13,11 +13,18 @@ export class RawInflater {
   readonly #stream: InflateRaw = createInflateRaw({ chunkSize: CHUNK_BYTES });
   #written = 0;
   #failure: Error | undefined;
+  #ended = false;
   #wake: () => void = () => undefined;
   #chunk: Uint8Array | undefined;
 
   constructor() {
     this.#stream.on('readable', () => this.#wake());
+    // A stream that ended within its input tells so, and may forget to settle the write (workerd 1.20261102, after a
+    // last piece that filled its queue).
+    this.#stream.on('end', () => {
+      this.#ended = true;
+      this.#wake();
+    });
     this.#stream.on('error', (error) => {
       this.#failure = error;
       this.#wake();
@@ -40,7 +47,7 @@ export class RawInflater {
         yield this.#noted(plainBytes(piece));
       } else {
         if (this.#failure) throw this.#failure;
-        if (written) return;
+        if (written || this.#ended) return;
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
         });

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { MalformedZstd } from '../../../src/codec/zstd/malformed-zstd.ts';
-import { zstdDecode } from '../../../src/codec/zstd/zstd-decode.ts';
+import { type FrameStart, zstdDecode } from '../../../src/codec/zstd/zstd-decode.ts';
 import { bytesFromBase64url, concat, hex, sha256 } from '../../../src/shared/bytes.ts';
 import { MIB } from '../../../src/shared/limits.ts';
 import { refused, type Vector, vectors } from '../../vectors/zstd.ts';
 import { bothEngines } from './both-engines.ts';
-import { firstDifference, noise, run, text } from './bytes.ts';
+import { chunked, firstDifference, noise, run, text } from './bytes.ts';
 import { blockHeader, frameHeader, skippable, zeros } from './zstd-files.ts';
 
 const maxBytes = 64 * MIB;
@@ -125,6 +125,76 @@ describe.each(bothEngines)('zstdDecode with the $name engine', (engine) => {
     const error = await fault(decode(concat([frame, skip, zeros(10, 11)])));
     expect(error.offset).toBe(frame.length + skip.length);
     expect((await fault(decode(concat([frame, bad])))).offset).toBe(frame.length + bad.length);
+  });
+
+  test('frames are told where they begin, before their content is given', async () => {
+    const big = engine.compressFrame(text(300_000), 1);
+    const file = concat([skip, frame, other, skip, empty, zeros(200_000), big]);
+    for (const oneShotBytes of [undefined, 100_000, 0]) {
+      const told: FrameStart[] = [];
+      let made = 0;
+      const onFrame = (start: FrameStart) => {
+        expect(start.contentOffset).toBe(made);
+        told.push(start);
+      };
+      const options = oneShotBytes === undefined ? {} : { oneShotBytes };
+      for await (const piece of zstdDecode({ engine, maxBytes, onFrame, ...options })(chunked(file, 1000))) {
+        expect(told.length).toBeGreaterThan(0);
+        made += piece.length;
+      }
+      const lengths = [skip, frame, other, skip, empty, zeros(200_000), big].map(({ length }) => length);
+      const start = (index: number) => lengths.slice(0, index).reduce((a, b) => a + b, 0);
+      const end = (index: number, bytes: number) =>
+        bytes <= (oneShotBytes ?? engine.oneShotBytes) ? start(index + 1) : null;
+      expect(told).toEqual([
+        { encodedOffset: start(1), encodedEnd: end(1, 3_000), contentOffset: 0, contentBytes: 3_000 },
+        { encodedOffset: start(2), encodedEnd: end(2, 500), contentOffset: 3_000, contentBytes: 500 },
+        { encodedOffset: start(4), encodedEnd: end(4, 0), contentOffset: 3_500, contentBytes: 0 },
+        { encodedOffset: start(5), encodedEnd: null, contentOffset: 3_500, contentBytes: null },
+        { encodedOffset: start(6), encodedEnd: end(6, 300_000), contentOffset: 203_500, contentBytes: 300_000 },
+      ]);
+      expect(made).toBe(503_500);
+    }
+  });
+
+  test('what is thrown at a frame ends the decoding before its content', async () => {
+    const refusal = new Error('not this one');
+    const file = concat([frame, other]);
+    const given: number[] = [];
+    const decoded = zstdDecode({
+      engine,
+      maxBytes,
+      onFrame: ({ contentOffset }) => {
+        if (contentOffset > 0) throw refusal;
+      },
+    })(chunked(file, 100));
+    const work = (async () => {
+      for await (const piece of decoded) given.push(piece.length);
+    })();
+    await expect(work).rejects.toBe(refusal);
+    expect(given).toEqual([3_000]);
+  });
+
+  test('with a smaller bound for one-shot decoding the content is the same, in smaller pieces', async () => {
+    const large = text(3 * MIB);
+    const file = concat([engine.compressFrame(large, 1), frame]);
+    let largest = 0;
+    const held: Uint8Array[] = [];
+    for await (const piece of zstdDecode({ engine, maxBytes, oneShotBytes: 256 * 1024 })(chunked(file, 100_000))) {
+      largest = Math.max(largest, piece.length);
+      held.push(piece.slice());
+    }
+    expect(firstDifference(concat(held), concat([large, content]))).toBeNull();
+    expect(largest).toBeLessThanOrEqual(MIB);
+  });
+
+  test('a piece that is kept by slice() stays what it was', async () => {
+    const large = noise(400_000);
+    const held: Uint8Array[] = [];
+    for await (const piece of zstdDecode({ engine, maxBytes })(chunked(engine.compressFrame(large, 1), 100_000))) {
+      held.push(piece.slice());
+    }
+    expect(firstDifference(concat(held), large)).toBeNull();
   });
 
   test('many decoders at once do not mix', async () => {
