@@ -4,7 +4,7 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { zstdDecode } from '../codec/zstd/transform.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { DECODE_BYTES, MIB, READER_STALL_MS, STORED_DOWNLOAD_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
+import { DECODE_BYTES, MIB, READER_STALL_MS, STORED_READ_BYTES } from '../shared/limits.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import { type ByteStream, type Pieces, pumpPieces, readAhead, type Stage } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
@@ -61,7 +61,7 @@ async function pump(
   open: OpenObject,
   writable: WritableStream<Uint8Array>,
 ): Promise<void> {
-  const heldBytes = representation.way === 'stored' ? STORED_DOWNLOAD_BYTES : DECODE_BYTES;
+  const heldBytes = representation.way === 'stored' ? STORED_READ_BYTES : DECODE_BYTES;
   const content = (signal: AbortSignal) => contentOf(rooms, backup, representation, span, open, signal);
   try {
     await pumpPieces((signal) => withShare(rooms.budget, heldBytes, signal, content(signal)), writable, {
@@ -98,10 +98,10 @@ function contentOf(
   first: OpenObject,
   signal: AbortSignal,
 ): Pieces {
-  const pieceBytes = representation.way === 'stored' ? STORED_READ_BYTES : READ_BYTES;
-  const key = dataKey(backup.backup_id);
-  const pieces = readAhead(readResuming(rooms.store, key, span, { pieceBytes, signal, first }));
-  if (representation.way === 'stored') return pieces;
+  const read = (pieceBytes: number) =>
+    readResuming(rooms.store, dataKey(backup.backup_id), span, { pieceBytes, signal, first });
+  if (representation.way === 'stored') return read(STORED_READ_BYTES);
+  const pieces = readAhead(read(READ_BYTES));
   const decode: Stage = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
   const content = backup.compression.codec === 'zstd' ? decode(pieces) : pieces;
   return representation.way === 'gzip' ? gzipEncode()(content) : content;

@@ -131,7 +131,11 @@ export async function pumpPieces(
     for await (const piece of typeof source === 'function' ? source(left) : source) {
       left.throwIfAborted();
       if (piece.length === 0) continue;
-      await (stallMs === undefined ? writer.write(piece) : withinTime(writer.write(piece), stallMs));
+      // Told before the loop is left: leaving waits for a pull that is under way.
+      await withinTime(writer.write(piece), stallMs).catch((error: unknown) => {
+        leaving.abort(error);
+        throw error;
+      });
     }
     await writer.close();
   } catch (error) {
@@ -141,7 +145,8 @@ export async function pumpPieces(
   }
 }
 
-async function withinTime(work: Promise<void>, ms: number): Promise<void> {
+async function withinTime(work: Promise<void>, ms: number | undefined): Promise<void> {
+  if (ms === undefined) return work;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`the reader took nothing for ${ms} ms`)), ms);

@@ -77,7 +77,10 @@ export function faultyBodies(
     if (!object || !('body' in object) || !object.body) return object;
     const bytes = new Uint8Array(await object.arrayBuffer());
     const body = (native ? nativeBody : scriptedBody)(bytes, fault, chunkBytes, seen);
-    return new Proxy(object, { get: (target, name) => (name === 'body' ? body : Reflect.get(target, name)) });
+    const own: Record<string, unknown> = { body, arrayBuffer: () => new Response(body).arrayBuffer() };
+    return new Proxy(object, {
+      get: (target, name) => (name in own ? own[String(name)] : Reflect.get(target, name)),
+    });
   }
 
   const faulty = new Proxy(bucket, {

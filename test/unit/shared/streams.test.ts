@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { unlessAborted } from '../../../src/shared/abort.ts';
 import { ByteReader } from '../../../src/shared/byte-reader.ts';
 import { concat } from '../../../src/shared/bytes.ts';
 import {
@@ -115,6 +116,18 @@ describe('stagePair', () => {
   });
 });
 
+/** Gives so many pieces of ten bytes, then hangs until the signal aborts. */
+function hangingAfter(pieces: number) {
+  const seen = { left: false };
+  async function* source(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    for (let i = 0; i < pieces; i++) yield new Uint8Array(10);
+    await unlessAborted(new Promise<never>(() => undefined), signal).finally(() => {
+      seen.left = true;
+    });
+  }
+  return { source, seen };
+}
+
 describe('pumpPieces', () => {
   it('leaves the source when the reader goes', async () => {
     const left = scripted(1000);
@@ -133,6 +146,42 @@ describe('pumpPieces', () => {
       'took nothing',
     );
     await expect(readable.getReader().read()).rejects.toThrow();
+  });
+
+  it('tells the source at once that the reader has gone while a piece is offered to it', async () => {
+    for (let taken = 0; taken <= 3; taken++) {
+      const { source, seen } = hangingAfter(taken + 1);
+      const { readable, writable } = new FixedLengthStream(100);
+      const pumping = pumpPieces((signal) => readAhead(source(signal)), writable);
+      const reader = readable.getReader({ mode: 'byob' });
+      for (let i = 0; i < taken; i++) await reader.readAtLeast(10, new Uint8Array(10));
+      await reader.cancel(new Error('gone'));
+      await expect(pumping).rejects.toThrow('gone');
+      expect(seen.left).toBe(true);
+    }
+  });
+
+  it('tells the source at once that its own caller has left, or that the reader stalls', async () => {
+    const gone = new AbortController();
+    const waiting = hangingAfter(0);
+    const pumping = pumpPieces(waiting.source, new IdentityTransformStream().writable, { signal: gone.signal });
+    gone.abort(new Error('gone'));
+    await expect(pumping).rejects.toThrow('gone');
+    expect(waiting.seen.left).toBe(true);
+
+    const stalled = hangingAfter(1);
+    const { writable } = new IdentityTransformStream();
+    const ahead = pumpPieces((signal) => readAhead(stalled.source(signal)), writable, { stallMs: 20 });
+    await expect(Promise.race([ahead, scheduler.wait(5000)])).rejects.toThrow('took nothing');
+    expect(stalled.seen.left).toBe(true);
+  });
+
+  it('breaks the readable with what the source throws', async () => {
+    const { readable, writable } = new IdentityTransformStream();
+    const pumping = pumpPieces(() => readPieces(scripted(100, 500).stream, 100), writable);
+    const reading = collect(readPieces(readable, 10));
+    await expect(pumping).rejects.toThrow('source failed');
+    await expect(reading).rejects.toThrow('source failed');
   });
 });
 
