@@ -133,8 +133,8 @@ export const INDEX_PAGE_BLOCKS = 64;
 export const SEEK_POINT_BYTES = MIB;
 /** Points kept of one file, 16 bytes each; beyond, the distance between them doubles. */
 export const MAX_SEEK_POINTS = 65_536;
-/** Largest seek table that is read, which is held whole: 43,000 MiB in frames of 64 KiB, and any file of our own. */
-export const MAX_SEEK_TABLE_BYTES = 8 * MIB;
+/** Largest seek table that is read; parsed it takes seven times as much. Our own form reaches 340 GiB with it. */
+export const MAX_SEEK_TABLE_BYTES = MIB;
 
 /**
  * Read at once, and held, where stored bytes go out as they are. The least that keeps up with the platform's own stream,

@@ -22,7 +22,10 @@ import { PointsCheck, PointsRefused } from './points-check.ts';
 
 export interface LayerReaderOptions {
   readonly engine: ZstdEngine;
-  /** As for zstdDecode: frames of more content than that are decoded in groups of blocks. */
+  /**
+   * As for zstdDecode: frames of more content than that are decoded in groups of blocks. Not less than FRAME_BYTES where
+   * zstd lies within zstd: the wasm engine has one decoder of groups, for which the two layers would wait for ever.
+   */
   readonly oneShotBytes?: number;
 }
 

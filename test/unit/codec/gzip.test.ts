@@ -269,6 +269,19 @@ describe('gunzip', () => {
     }
   });
 
+  test('tells of members, also of those that hold nothing, and ends where it is told to', async () => {
+    const empty = plain(new Uint8Array(0));
+    const enough = new Error('enough of these');
+    let members = 0;
+    const onMember = () => {
+      members += 1;
+      if (members > 7) throw enough;
+    };
+    const source = () => chunked(concat([plain(text(10)), ...Array.from({ length: 50 }, () => empty)]), 64);
+    await expect(collect(gunzip({ onMember })(source()))).rejects.toBe(enough);
+    expect(members).toBe(8);
+  });
+
   test('many at once do not mix', async () => {
     const contents = [1, 2, 3, 4, 5].map((seed) => noise(300_000, seed));
     const back = await Promise.all(contents.map((content) => run(gunzip(), plain(content), 10_000)));
