@@ -2,7 +2,7 @@
  * Runs: sorted members that did not fit into memory, put aside until the end, and merged then. A run is entries in
  * order, each behind its length as a varint, so that a reader of chunks knows whether it has all of one.
  */
-import { INDEX_CHUNK_BYTES, INDEX_MERGE_BYTES, INDEX_READS_IN_FLIGHT } from '../shared/limits.ts';
+import { INDEX_MERGE_BYTES, INDEX_READS_IN_FLIGHT } from '../shared/limits.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import { BytesIn, BytesOut, discard } from './index-bytes.ts';
 import { IndexCorrupt } from './index-errors.ts';
@@ -36,8 +36,9 @@ export function encodeRun(entries: Iterable<IndexEntry>): BytesOut {
 export async function* mergeRuns(
   runs: IndexRuns,
   runBytes: readonly number[],
+  largestChunkBytes: number,
 ): AsyncGenerator<Iterable<IndexEntry>, void, undefined> {
-  const chunkBytes = Math.min(INDEX_CHUNK_BYTES, Math.floor(INDEX_MERGE_BYTES / (2 * runBytes.length)));
+  const chunkBytes = Math.min(largestChunkBytes, Math.floor(INDEX_MERGE_BYTES / (2 * runBytes.length)));
   const limit = readsInFlight(INDEX_READS_IN_FLIGHT);
   const readers = runBytes.map((bytes, run) => {
     return new RunReader((span) => limit(() => runs.read(run, span)), bytes, chunkBytes);

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import {
   INDEX_BLOCK_BYTES,
   INDEX_BLOCK_DOUBLINGS,
+  INDEX_CHUNK_BYTES,
   INDEX_DIRECTORY_STEP_BYTES,
   INDEX_MAX_RUNS,
   INDEX_RUN_BYTES,
@@ -24,6 +25,8 @@ export interface MemberIndexWriterOptions {
   readonly runBytes?: number;
   /** INDEX_MAX_RUNS by default. */
   readonly maxRuns?: number;
+  /** Largest read of a run; INDEX_CHUNK_BYTES by default. */
+  readonly chunkBytes?: number;
   /** Bytes of a block before compression; INDEX_BLOCK_BYTES by default. */
   readonly blockBytes?: number;
 }
@@ -39,6 +42,7 @@ export type CompressFrame = (bytes: Uint8Array) => Promise<Uint8Array> | Uint8Ar
 export class MemberIndexWriter {
   readonly #runs: IndexRuns;
   readonly #maxRuns: number;
+  readonly #chunkBytes: number;
   readonly #blockBytes: number;
   readonly #arena: MemberArena;
   readonly #runBytes: number[] = [];
@@ -48,10 +52,12 @@ export class MemberIndexWriter {
     runs,
     runBytes = INDEX_RUN_BYTES,
     maxRuns = INDEX_MAX_RUNS,
+    chunkBytes = INDEX_CHUNK_BYTES,
     blockBytes = INDEX_BLOCK_BYTES,
   }: MemberIndexWriterOptions) {
     this.#runs = runs;
     this.#maxRuns = maxRuns;
+    this.#chunkBytes = chunkBytes;
     this.#blockBytes = blockBytes;
     this.#arena = new MemberArena(runBytes);
   }
@@ -132,6 +138,6 @@ export class MemberIndexWriter {
     }
     if (this.#arena.members > 0) await this.#putRun(0);
     this.#arena.release();
-    yield* mergeRuns(this.#runs, this.#runBytes);
+    yield* mergeRuns(this.#runs, this.#runBytes, this.#chunkBytes);
   }
 }

@@ -3,10 +3,22 @@ import { describe, expect, test } from 'vitest';
 import { BytesIn, BytesOut } from '../../../src/archive/index-bytes.ts';
 import { IndexCorrupt, IndexTooNew } from '../../../src/archive/index-errors.ts';
 import { encodeFooter } from '../../../src/archive/index-root.ts';
+import { MemberIndexWriter } from '../../../src/archive/index-writer.ts';
 import { IndexEntry, readEntry, writeEntry } from '../../../src/archive/member-codec.ts';
 import { MemberIndex } from '../../../src/archive/member-index.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
-import { compress, dice, listed, member, openIndex, randomMembers, sourceOf, writeIndex } from './index-samples.ts';
+import { collect } from '../codec/bytes.ts';
+import {
+  compress,
+  dice,
+  listed,
+  MemoryRuns,
+  member,
+  openIndex,
+  randomMembers,
+  sourceOf,
+  writeIndex,
+} from './index-samples.ts';
 
 const FACTS = {
   stopped: { offset: 77, reason: 'it ends' },
@@ -48,6 +60,26 @@ describe('an index that was harmed', () => {
       }
     }
     expect([...seen].filter((each) => each !== whole).sort()).toEqual(['corrupt', 'too new']);
+  });
+
+  test('is found out by its own checksums, where those of zstd are not there', async () => {
+    const writer = new MemberIndexWriter({ runs: new MemoryRuns(), blockBytes: 1 });
+    for (const each of MEMBERS) await writer.add(each);
+    const object = await collect(writer.finish(FACTS, (bytes) => bytes.slice()));
+    const read = async (harmed: Uint8Array) => {
+      const source = { ...sourceOf(harmed, 60), decompress: (bytes: Uint8Array) => bytes };
+      const index = await MemberIndex.open(source);
+      return await listed(index?.from(null) ?? []);
+    };
+    expect(await read(object)).toHaveLength(MEMBERS.length);
+    for (let at = 0; at < object.length; at++) {
+      const harmed = object.slice();
+      harmed[at] = (harmed[at] ?? 0) ^ 0x02;
+      const version = at >= object.length - 12 && at < object.length - 8;
+      const reading = read(harmed);
+      if (version) await expect(reading).rejects.toThrow(IndexTooNew);
+      else await expect(reading).rejects.toThrow(/checksum|has a size|its root is larger|no end of an index/);
+    }
   });
 
   test('by the loss of its end or its beginning, at any byte, says so', async () => {

@@ -70,7 +70,7 @@ describe('reads', () => {
     const source = sourceOf(await writeIndex(randomMembers(50, 1)));
     const index = await MemberIndex.open(source);
     for (const { path } of randomMembers(50, 1)) expect(await index?.find(path)).not.toBeNull();
-    expect(await listed(index?.from(null) ?? (async function* () {})())).toHaveLength(50);
+    expect(await listed(index?.from(null) ?? [])).toHaveLength(50);
     expect(source.reads).toBe(1);
     expect(index?.reads).toBe(0);
   });

@@ -150,7 +150,7 @@ export async function openIndex(object: Uint8Array, tailBytes?: number): Promise
   return index;
 }
 
-export async function listed(members: AsyncIterable<Member>): Promise<string[]> {
+export async function listed(members: AsyncIterable<Member> | Iterable<Member>): Promise<string[]> {
   const lines: string[] = [];
   for await (const each of members) lines.push(told(each));
   return lines;

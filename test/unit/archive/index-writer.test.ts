@@ -76,6 +76,12 @@ describe('runs', () => {
     expect(await everyMember(object)).toEqual(sortedMembers(members).map(told));
   });
 
+  test.each([1, 2, 7, 64, 1_000, 5_000, 20_000])('are read on where a chunk of %i bytes ends', async (chunkBytes) => {
+    const members = randomMembers(250, 6);
+    const whole = await writeIndex(members);
+    expect(await writeIndex(members, { runBytes: 40_000, chunkBytes })).toEqual(whole);
+  });
+
   test('that cannot be put fail the add, or the end, with what the store threw', async () => {
     const lost = new Error('the store is away');
     const runs = new MemoryRuns();
@@ -86,10 +92,10 @@ describe('runs', () => {
     await expect(collect(writer.finish(NO_FACTS, compress))).rejects.toBe(lost);
   });
 
-  test.each([1, 2, 3])('that cannot be read fail the end: read %i', async (failing) => {
+  test.each([1, 2, 3, 20, 21, 40])('that cannot be read fail the end: read %i', async (failing) => {
     const lost = new Error('the store is away');
     const runs = new MemoryRuns();
-    const writer = new MemberIndexWriter({ runs, runBytes: 2_000 });
+    const writer = new MemberIndexWriter({ runs, runBytes: 2_000, chunkBytes: 100 });
     for (const each of randomMembers(30, 3)) await writer.add(each);
     const read = runs.read.bind(runs);
     runs.read = (run, span) => (runs.reads + 1 >= failing ? Promise.reject(lost) : read(run, span));
