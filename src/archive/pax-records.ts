@@ -33,6 +33,9 @@ const ZERO = 0x30;
 
 export type PaxValues = Map<string, Uint8Array>;
 
+/** Gives the value that counts for a member; undefined where there is none, or an empty one. */
+export type PaxLookUp = (key: string) => Uint8Array | undefined;
+
 /** What the extended headers before a member say. An empty value takes away what a global header says. */
 export interface PaxMember {
   readonly values: PaxValues;
@@ -106,6 +109,11 @@ export function paxInteger(value: Uint8Array): number {
     if (number > Number.MAX_SAFE_INTEGER) return Number.NaN;
   }
   return isNegative ? 0 - number : number;
+}
+
+export function paxIntegerOr(value: Uint8Array | undefined, otherwise: number): number {
+  const number = value ? paxInteger(value) : otherwise;
+  return Number.isNaN(number) ? otherwise : number;
 }
 
 /**

@@ -4,35 +4,23 @@
  * own again, since the map is not kept in an index.
  */
 import type { ByteReader } from '../shared/byte-reader.ts';
-import { SPARSE_SEGMENTS, TAR_EXTENDED_BYTES, TAR_EXTENDED_HEADERS, TAR_PATH_BYTES } from '../shared/limits.ts';
+import { TAR_EXTENDED_BYTES, TAR_EXTENDED_HEADERS, TAR_PATH_BYTES } from '../shared/limits.ts';
 import type { Member, MemberType } from './member.ts';
 import {
   addGlobalRecords,
   addMemberRecords,
+  type PaxLookUp,
   type PaxMember,
   type PaxValues,
   paxInteger,
+  paxIntegerOr,
   paxTime,
 } from './pax-records.ts';
-import { BrokenTar, SparseMapTooLarge } from './tar-errors.ts';
-import { BLOCK_BYTES, type Field, numberField, parseTarHeader, type TarHeader, untilNul } from './tar-header.ts';
+import { BrokenTar } from './tar-errors.ts';
+import { BLOCK_BYTES, checkSize, paddedBytes, parseTarHeader, type TarHeader, untilNul } from './tar-header.ts';
+import { realSizeOf, type SparseMapPlace, sparseMapOf } from './tar-sparse-map.ts';
 
 const SLASH = 0x2f;
-
-/** Old GNU maps: entries of two numbers, in the header (offsets here are those of its part) and in blocks after it. */
-const OLD_MAP_NUMBER_BYTES = 12;
-const OLD_MAP_ENTRY_BYTES = 2 * OLD_MAP_NUMBER_BYTES;
-const OLD_MAP_IN_HEADER = { entries: 4, more: 96 } as const;
-const OLD_MAP_IN_BLOCK = { entries: 21, more: 504 } as const;
-const OLD_REAL_SIZE: Field = [97, 12];
-
-/** Where the map of a sparse member stands. `pairs`: offsets and lengths by turns, NaN for what is no number. */
-export type SparseMapPlace =
-  | { readonly kind: 'headers'; readonly pairs: readonly number[] }
-  | { readonly kind: 'pax-text'; readonly text: Uint8Array }
-  | { readonly kind: 'data' }
-  /** Told as sparse in a way that we do not know. */
-  | { readonly kind: 'unknown' };
 
 export interface TarEntry {
   readonly kind: 'entry';
@@ -64,12 +52,13 @@ interface EntryOptions {
 }
 
 /**
- * Reads the next member's headers; of a {@link Gap} nothing is consumed but global headers before it. Throws {@link BrokenTar} where headers began
- * that are not whole or cannot be.
+ * Reads the next member's headers; of a {@link Gap} nothing is consumed but global headers before it. Throws
+ * {@link BrokenTar} where headers began that are not whole or cannot be.
  */
 export async function readTarEntry(reader: ByteReader, options: EntryOptions): Promise<TarEntry | Gap> {
   let headerOffset = reader.position;
   let extended: Extended | null = null;
+  let extendedBytes = 0;
   for (let before = 0; before <= TAR_EXTENDED_HEADERS; before++) {
     if (reader.held < BLOCK_BYTES) await reader.fill(BLOCK_BYTES);
     const header = readHeader(reader);
@@ -78,20 +67,19 @@ export async function readTarEntry(reader: ByteReader, options: EntryOptions): P
       throw new BrokenTar(afterExtended(header));
     }
     reader.consume(BLOCK_BYTES);
+    if (!'gxXLK'.includes(header.typeflag)) return entryOf(reader, header, { ...options, extended, headerOffset });
+    extendedBytes += checkSize(header.size, "an extended header's size");
+    if (extendedBytes > TAR_EXTENDED_BYTES) {
+      throw new BrokenTar(`a member's extended headers have more than the ${TAR_EXTENDED_BYTES} bytes allowed`);
+    }
+    const data = await readExtended(reader, header.size);
     if (header.typeflag === 'g') {
-      addGlobalRecords(await readExtended(reader, header), options.globals);
+      addGlobalRecords(data, options.globals);
       // It is the archive's, not the member's, unless it stands between the member's own.
       if (!extended) headerOffset = reader.position;
-    } else if ('xXLK'.includes(header.typeflag)) {
-      extended ??= {
-        pax: { values: new Map(), sparsePairs: [] },
-        hasPax: false,
-        longName: undefined,
-        longLink: undefined,
-      };
-      addExtended(extended, header.typeflag, await readExtended(reader, header));
     } else {
-      return entryOf(reader, header, { ...options, extended, headerOffset });
+      extended ??= noneExtended();
+      addExtended(extended, header.typeflag, data);
     }
   }
   throw new BrokenTar(`a member has more than ${TAR_EXTENDED_HEADERS} extended headers`);
@@ -117,17 +105,18 @@ function afterExtended(gap: Gap): string {
 }
 
 /** The data of an extended header, a view that is valid until the reader moves on. */
-async function readExtended(reader: ByteReader, { size }: TarHeader): Promise<Uint8Array> {
-  checkSize(size, "an extended header's size");
-  if (size > TAR_EXTENDED_BYTES) {
-    throw new BrokenTar(`an extended header has ${size} bytes, more than the ${TAR_EXTENDED_BYTES} allowed`);
-  }
+async function readExtended(reader: ByteReader, size: number): Promise<Uint8Array> {
   const padded = paddedBytes(size);
   if (reader.held < padded) await reader.fill(padded);
   if (reader.held < padded) throw new BrokenTar('the archive ends within an extended header');
   const data = reader.buffered.subarray(0, size);
   reader.consume(padded);
   return data;
+}
+
+function noneExtended(): Extended {
+  const pax = { values: new Map(), sparsePairs: [] };
+  return { pax, hasPax: false, longName: undefined, longLink: undefined };
 }
 
 function addExtended(extended: Extended, typeflag: string, data: Uint8Array): void {
@@ -152,19 +141,21 @@ async function entryOf(reader: ByteReader, header: TarHeader, context: Context):
   const told = checkSize(size ? paxInteger(size) : header.size, "the member's size");
   if ('VMN'.includes(header.typeflag)) return { kind: 'entry', member: null, skipBytes: told, sparseMap: null };
 
-  const path = pathOf(header, context.extended, lookUp);
+  const { extended, keepsMap = false } = context;
+  const path = pathOf(header, extended, lookUp);
   const type = typeOf(header.typeflag, path);
-  const sparseMap = type === 'file' ? await sparseMapOf(reader, header, { ...context, lookUp, told }) : null;
+  const paxPairs = extended?.hasPax ? extended.pax.sparsePairs : null;
+  const sparseMap = type === 'file' ? await sparseMapOf(reader, { header, lookUp, paxPairs, told, keepsMap }) : null;
   const skipBytes = type === 'file' ? told : await dataBytesOf(reader, type, told, header, context);
   const dataBytes = type === 'directory' ? 0 : skipBytes;
-  const linkTarget = type === 'symlink' || type === 'hardlink' ? linkOf(header, context.extended, lookUp) : null;
+  const linkTarget = type === 'symlink' || type === 'hardlink' ? linkOf(header, extended, lookUp) : null;
   const member: Member = {
     path: withoutSlashes(path),
     type: sparseMap ? 'sparse' : type,
     size: sparseMap ? realSizeOf(header, lookUp) : dataBytes,
     mode: header.mode,
-    uid: integerOr(lookUp('uid'), header.uid),
-    gid: integerOr(lookUp('gid'), header.gid),
+    uid: paxIntegerOr(lookUp('uid'), header.uid),
+    gid: paxIntegerOr(lookUp('gid'), header.gid),
     mtime: timeOr(lookUp('mtime'), header.mtime),
     linkTarget,
     device: type === 'character' || type === 'block' ? header.device : null,
@@ -175,21 +166,19 @@ async function entryOf(reader: ByteReader, header: TarHeader, context: Context):
   return { kind: 'entry', member, skipBytes, sparseMap };
 }
 
-type LookUp = (key: string) => Uint8Array | undefined;
-
 /** What pax headers say of this member: its own before the global ones, and an empty value is none. */
-function paxLookUp({ extended, globals }: Context): LookUp {
+function paxLookUp({ extended, globals }: Context): PaxLookUp {
   return (key) => {
     const value = extended?.pax.values.get(key) ?? globals.get(key);
     return value && value.length > 0 ? value : undefined;
   };
 }
 
-function pathOf(header: TarHeader, extended: Extended | null, lookUp: LookUp): Uint8Array {
+function pathOf(header: TarHeader, extended: Extended | null, lookUp: PaxLookUp): Uint8Array {
   return checkPath(lookUp('GNU.sparse.name') ?? lookUp('path') ?? extended?.longName ?? header.name);
 }
 
-function linkOf(header: TarHeader, extended: Extended | null, lookUp: LookUp): Uint8Array {
+function linkOf(header: TarHeader, extended: Extended | null, lookUp: PaxLookUp): Uint8Array {
   return checkPath(lookUp('linkpath') ?? extended?.longLink ?? header.link);
 }
 
@@ -248,74 +237,6 @@ async function dataBytesOf(
   return (await atHeader(reader)) ? 0 : told;
 }
 
-async function sparseMapOf(
-  reader: ByteReader,
-  header: TarHeader,
-  { extended, keepsMap, lookUp, told }: Context & { readonly lookUp: LookUp; readonly told: number },
-): Promise<SparseMapPlace | null> {
-  if (header.oldSparse) {
-    return { kind: 'headers', pairs: await readOldMap(reader, header.oldSparse, keepsMap ?? false) };
-  }
-  if (!extended?.hasPax) return null;
-  const text = lookUp('GNU.sparse.map');
-  if (text) return { kind: 'pax-text', text };
-  if (isVersion1(lookUp)) return { kind: 'data' };
-  if (lookUp('GNU.sparse.size')) return { kind: 'headers', pairs: extended.pax.sparsePairs };
-  const otherSize = lookUp('GNU.sparse.realsize') ?? lookUp('SCHILY.realsize');
-  return integerOr(otherSize, told) === told ? null : { kind: 'unknown' };
-}
-
-function isVersion1(lookUp: LookUp): boolean {
-  return integerOr(lookUp('GNU.sparse.major'), 0) === 1 && integerOr(lookUp('GNU.sparse.minor'), 0) === 0;
-}
-
-/** Pairs of an old GNU map: the header's entries, then those of the blocks that follow it, which are consumed. */
-async function readOldMap(reader: ByteReader, inHeader: Uint8Array, keeps: boolean): Promise<number[]> {
-  const pairs: number[] = [];
-  if (keeps) addOldEntries(inHeader, OLD_MAP_IN_HEADER.entries, pairs);
-  let more = inHeader[OLD_MAP_IN_HEADER.more] !== 0;
-  while (more) {
-    const block = await reader.fill(BLOCK_BYTES);
-    if (block.length < BLOCK_BYTES) throw new BrokenTar("the archive ends within a sparse file's map");
-    if (keeps) addOldEntries(block, OLD_MAP_IN_BLOCK.entries, pairs);
-    more = block[OLD_MAP_IN_BLOCK.more] !== 0;
-    reader.consume(BLOCK_BYTES);
-  }
-  return pairs;
-}
-
-/** An entry without a length is not used, nor are those after it. */
-function addOldEntries(bytes: Uint8Array, entries: number, pairs: number[]): void {
-  for (let at = 0; at < entries * OLD_MAP_ENTRY_BYTES; at += OLD_MAP_ENTRY_BYTES) {
-    if (bytes[at + OLD_MAP_NUMBER_BYTES] === 0) return;
-    pairs.push(numberField(bytes, [at, OLD_MAP_NUMBER_BYTES]));
-    pairs.push(numberField(bytes, [at + OLD_MAP_NUMBER_BYTES, OLD_MAP_NUMBER_BYTES]));
-    if (pairs.length > 2 * SPARSE_SEGMENTS) throw new SparseMapTooLarge();
-  }
-}
-
-function realSizeOf({ oldSparse }: TarHeader, lookUp: LookUp): number {
-  const inPax = lookUp('GNU.sparse.realsize') ?? lookUp('GNU.sparse.size') ?? lookUp('SCHILY.realsize');
-  const size = inPax || !oldSparse ? paxInteger(inPax ?? new Uint8Array()) : numberField(oldSparse, OLD_REAL_SIZE);
-  return checkSize(size, "a sparse file's size");
-}
-
-/** `what`, for the reason: whose size it is. */
-function checkSize(size: number, what: string): number {
-  if (size >= 0) return size;
-  throw new BrokenTar(`${what} is no number that can be`);
-}
-
-function integerOr(value: Uint8Array | undefined, otherwise: number): number {
-  const number = value ? paxInteger(value) : otherwise;
-  return Number.isNaN(number) ? otherwise : number;
-}
-
 function timeOr(value: Uint8Array | undefined, otherwise: number): Member['mtime'] {
   return (value && paxTime(value)) ?? { seconds: otherwise, nanos: 0 };
-}
-
-/** `bytes` and the padding to whole blocks. */
-export function paddedBytes(bytes: number): number {
-  return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 }

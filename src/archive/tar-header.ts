@@ -6,6 +6,7 @@
  *     157 linkname 100 | 257 magic 6 | 263 version 2 | 265 uname 32 | 297 gname 32 | 329 devmajor 8 | 337 devminor 8
  *     345 prefix 155 (ustar), or 386 sparse map 4 × 24 | 482 more of it 1 | 483 real size 12 (GNU)
  */
+import { BrokenTar } from './tar-errors.ts';
 
 export const BLOCK_BYTES = 512;
 
@@ -170,4 +171,15 @@ function nameOf(bytes: Uint8Array, format: TarHeader['format']): Uint8Array {
   whole[prefix.length] = SLASH;
   whole.set(name, prefix.length + 1);
   return whole;
+}
+
+/** `what`, for the reason: whose size it is. */
+export function checkSize(size: number, what: string): number {
+  if (size >= 0) return size;
+  throw new BrokenTar(`${what} is no number that can be`);
+}
+
+/** `bytes` and the padding to whole blocks. */
+export function paddedBytes(bytes: number): number {
+  return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 }

@@ -7,9 +7,9 @@ import { ByteReader } from '../shared/byte-reader.ts';
 import type { Pieces } from '../shared/streams.ts';
 import type { Member, Stopped } from './member.ts';
 import type { PaxValues } from './pax-records.ts';
-import { type Gap, paddedBytes, readTarEntry, type TarEntry } from './tar-entry.ts';
+import { type Gap, readTarEntry, type TarEntry } from './tar-entry.ts';
 import { BrokenTar } from './tar-errors.ts';
-import { BLOCK_BYTES } from './tar-header.ts';
+import { BLOCK_BYTES, paddedBytes } from './tar-header.ts';
 
 export type TarEnd =
   | { readonly kind: 'complete' }

@@ -11,8 +11,10 @@ import type { ByteSpan } from '../shared/seek-points.ts';
 import type { Pieces } from '../shared/streams.ts';
 import type { Member } from './member.ts';
 import { paxInteger } from './pax-records.ts';
-import { paddedBytes, readTarEntry, type SparseMapPlace } from './tar-entry.ts';
+import { readTarEntry } from './tar-entry.ts';
 import { BrokenTar, SparseMapMalformed, SparseMapTooLarge } from './tar-errors.ts';
+import { paddedBytes } from './tar-header.ts';
+import type { SparseMapPlace } from './tar-sparse-map.ts';
 
 const COMMA = 0x2c;
 const NEWLINE = 0x0a;

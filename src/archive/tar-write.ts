@@ -4,8 +4,7 @@
  */
 import { concat, utf8 } from '../shared/bytes.ts';
 import type { Member, MemberType } from './member.ts';
-import { paddedBytes } from './tar-entry.ts';
-import { BLOCK_BYTES, FIELDS, type Field, sumOf } from './tar-header.ts';
+import { BLOCK_BYTES, FIELDS, type Field, paddedBytes, sumOf } from './tar-header.ts';
 
 /** Two blocks of zeros. */
 export const TAR_END = new Uint8Array(2 * BLOCK_BYTES);

@@ -85,7 +85,7 @@ export const MAX_PAGE_ROWS = 1_000;
 /** Rows that an export reads at once: under 2 MB of text, and 1,000 queries a request (D1 limits) reach a million rows. */
 export const EXPORT_PAGE_ROWS = 1_000;
 
-/** Data of one extended header (long name, pax records) of a tar archive; it is held in memory. GNU tar writes kilobytes. */
+/** Data of the extended headers (long names, pax records) before one tar member; held in memory. GNU tar writes kilobytes. */
 export const TAR_EXTENDED_BYTES = MIB;
 /** Extended headers before one member; programs write one to three. */
 export const TAR_EXTENDED_HEADERS = 100;

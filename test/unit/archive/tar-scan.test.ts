@@ -435,9 +435,11 @@ describe('extended headers', () => {
     for (const typeflag of ['x', 'g', 'L', 'K']) {
       const header = rawHeader({ typeflag, size: octal(bytes + 1) });
       expect(await reason(file('a'), header, comment(1))).toMatch(
-        /^1024: an extended header has 1048577 bytes, more than/,
+        /^1024: a member's extended headers have more than the 1048576 bytes/,
       );
     }
+    const half = rawMember({ typeflag: 'L' }, 'n'.repeat(bytes / 2 + 1));
+    expect(await reason(half, half, file('a'))).toMatch(/^0: a member's extended headers have more than/);
   });
 
   it('are bounded in their number', async () => {
