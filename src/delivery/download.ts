@@ -10,6 +10,7 @@ import { type ByteStream, type Pieces, pumpPieces, readAhead, type Stage } from 
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore, OpenObject } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
+import { StoredDataLost } from '../store/stored-data-lost.ts';
 import type { Representation } from './representation.ts';
 
 /** How much of the stored object is read at once where it is decoded. */
@@ -46,6 +47,10 @@ export async function openDownload(
 ): Promise<ByteStream> {
   const open = await rooms.store.read(dataKey(backup.backup_id), { span });
   if (open.kind !== 'open') throw new StoredDataMissing();
+  if (open.size !== backup.stored_size) {
+    await open.body.cancel();
+    throw new StoredDataLost('changed', dataKey(backup.backup_id));
+  }
   const stored = span ?? { offset: 0, length: backup.stored_size };
   const length = representation.way === 'stored' ? stored.length : representation.length;
   const { readable, writable } = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);

@@ -38,6 +38,7 @@ export async function* readResuming(
   // Breaks since the last byte that came, and reads among them that gave none.
   let breaks = 0;
   let fruitless = 0;
+  if (span.length === 0) await open?.body.cancel();
   while (at < end) {
     const begin = at;
     try {

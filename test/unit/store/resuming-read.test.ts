@@ -63,10 +63,14 @@ describe('readResuming', () => {
     expect(offsets()).toEqual([0, 0, 29, 5]);
   });
 
-  it('reads nothing for a span of nothing', async () => {
-    const { read, reads } = await faulty(inTurn());
+  it('reads nothing for a span of nothing, and lets go of what was opened', async () => {
+    const { key, store, read, reads } = await faulty(inTurn());
     expect(await collect(read({}, { offset: 3, length: 0 }))).toEqual(new Uint8Array());
     expect(reads).toEqual([]);
+    const first = await store.read(key);
+    if (first.kind !== 'open') throw new Error(first.kind);
+    expect(await collect(read({ first }, { offset: 0, length: 0 }))).toEqual(new Uint8Array());
+    expect(reads).toMatchObject([{ given: 0, cancelled: true }]);
   });
 
   describe.each(['break', 'end'] as const)('when a stream should %s', (how) => {
