@@ -43,10 +43,12 @@ class ArchiveChanged extends VaultError {
 export async function* sparseContent(archive: Pieces, member: Member, range: ByteSpan): Bytes {
   checkRange(range, member);
   const reader = new ByteReader(archive);
+  const zeros = new Uint8Array(Math.min(ZERO_PIECE_BYTES, range.length));
   try {
     const segments = checkSegments(await readMap(reader, member), member, heldBytes(reader, member));
-    yield* expanded(reader, segments, range);
+    yield* expanded(reader, segments, range, zeros);
   } finally {
+    release(zeros);
     await reader.close();
   }
 }
@@ -151,8 +153,7 @@ function checkSegments(segments: readonly Segment[], { size }: Member, heldBytes
 }
 
 /** Data lie one segment after the other in the archive, whatever lies between them in the file. */
-async function* expanded(reader: ByteReader, segments: readonly Segment[], range: ByteSpan): Bytes {
-  const zeros = new Uint8Array(Math.min(ZERO_PIECE_BYTES, range.length));
+async function* expanded(reader: ByteReader, segments: readonly Segment[], range: ByteSpan, zeros: Uint8Array): Bytes {
   const end = range.offset + range.length;
   let at = range.offset;
   for (const { offset, length } of segments) {
@@ -169,7 +170,6 @@ async function* expanded(reader: ByteReader, segments: readonly Segment[], range
     yield* dataPieces(reader, at - from);
   }
   yield* zeroPieces(zeros, end - at);
-  release(zeros);
 }
 
 function* zeroPieces(zeros: Uint8Array, bytes: number): Generator<Uint8Array, void, undefined> {
