@@ -1,15 +1,20 @@
 import { env as startEnv } from 'cloudflare:workers';
+import { LRUCache } from 'lru-cache';
+import type { MemberIndex } from './archive/member-index.ts';
 import { purgeJobs } from './catalogue/jobs.ts';
 import { purgeLinks } from './catalogue/upload-links.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
+import type { OpenIndexes } from './delivery/archive.ts';
+import type { KnownPoints } from './delivery/download.ts';
 import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
 import { type DeadVerification, noteDeadVerification } from './jobs/verify.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
-import { ISOLATE_TRANSFER_BYTES, JOB_KEPT_MS } from './shared/limits.ts';
+import { ISOLATE_TRANSFER_BYTES, JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES } from './shared/limits.ts';
+import type { SeekPoints } from './shared/seek-points.ts';
 import { ObjectStore } from './store/object-store.ts';
 
 /** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
@@ -26,6 +31,8 @@ export interface Services {
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
+  readonly indexes: OpenIndexes;
+  readonly points: KnownPoints;
   readonly signingKeys: readonly SigningKey[];
   /** Ends what a run left that died: an upload's leavings are removed, a verification leaves none. */
   readonly reclaim: (dead: DeadUpload | DeadVerification) => Promise<'removed' | 'kept'>;
@@ -54,6 +61,14 @@ export function services(env: Env): Services {
     jobs: jobRooms(env.JOBS),
     engine,
     budget,
+    indexes: new LRUCache<string, MemberIndex>({
+      maxSize: KNOWN_INDEX_BYTES,
+      sizeCalculation: (index) => index.heldBytes,
+    }),
+    points: new LRUCache<string, SeekPoints>({
+      maxSize: KNOWN_POINTS_BYTES,
+      sizeCalculation: ({ encoded }) => 16 * encoded.length,
+    }),
     signingKeys: parseSigningKeys(config.linkSigningKeys),
     reclaim: (dead) =>
       dead.task === 'verify' ? noteDeadVerification(env.CATALOGUE, dead) : reclaim(store, env.CATALOGUE, dead),

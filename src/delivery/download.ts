@@ -1,113 +1,115 @@
+import type { LRUCache } from 'lru-cache';
 import type { Backup } from '../catalogue/backups.ts';
 import { gzipEncode } from '../codec/gzip.ts';
-import type { ZstdEngine } from '../codec/zstd/engine.ts';
+import { layerReader } from '../codec/seekable/layer-reader.ts';
+import { readStoredPoints } from '../codec/seekable/seek-table-points.ts';
+import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { zstdDecode } from '../codec/zstd/transform.ts';
-import { VaultError } from '../shared/errors.ts';
-import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { DECODE_BYTES, MIB, READER_STALL_MS, STORED_READ_BYTES } from '../shared/limits.ts';
-import type { ByteSpan } from '../shared/seek-points.ts';
-import { type ByteStream, type Pieces, pumpPieces, readAhead, type Stage } from '../shared/streams.ts';
+import { DECODE_BYTES, DECODE_READ_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
+import type { ByteSpan, SeekPoints } from '../shared/seek-points.ts';
+import { type ByteStream, type Pieces, readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
-import type { ObjectStore, OpenObject } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
+import { type DeliveryRooms, type KeepAlive, openBody, StoredDataCorrupt } from './body.ts';
 import type { Representation } from './representation.ts';
 
-/** How much of the stored object is read at once where it is decoded. */
-const READ_BYTES = MIB;
+/** Points of backups that this isolate has read, by backup; they never change. */
+export type KnownPoints = LRUCache<string, SeekPoints>;
 
-export interface DownloadRooms {
-  readonly store: ObjectStore;
-  readonly engine: ZstdEngine;
-  readonly budget: IsolateBudget;
-}
-
-export class StoredDataMissing extends VaultError {
-  constructor() {
-    super(
-      'stored-data-corrupt',
-      'The data of this backup is missing from the storage, although the catalogue lists it.',
-    );
-  }
+export interface DownloadRooms extends DeliveryRooms {
+  readonly points: KnownPoints;
 }
 
 /**
- * The way out, top to bottom: stored object → (zstd frames → content → gzip) → the response's body.
+ * The way out of a backup, top to bottom: stored object → (zstd frames → content → gzip) → the response's body.
  *
  * A pump of ours works behind a native stream, also for bytes that need no codec: R2's own stream could not be taken up
- * again where it breaks. What the pump cannot finish breaks the body, so that a short one never looks whole (`length` is
- * enforced by the runtime). `keepAlive` takes the pump's promise, which never rejects.
+ * again where it breaks. A span of decoded content is made of the frames that hold it, and of no others.
  */
 export async function openDownload(
   rooms: DownloadRooms,
   backup: Backup,
   representation: Representation,
   span: ByteSpan | undefined,
-  keepAlive: (pump: Promise<void>) => void,
+  keepAlive: KeepAlive,
 ): Promise<ByteStream> {
-  const open = await rooms.store.read(dataKey(backup.backup_id), { span });
-  if (open.kind !== 'open') throw new StoredDataMissing();
-  if (open.size !== backup.stored_size) {
-    await open.body.cancel();
-    throw new StoredDataLost('changed', dataKey(backup.backup_id));
+  const { backup_id } = backup;
+  if (representation.way === 'decoded' && span) {
+    const pieces = await decodedSpan(rooms, backup, span);
+    return openBody(rooms.budget, { backup_id, length: span.length, heldBytes: DECODE_BYTES, pieces }, keepAlive);
   }
   const stored = span ?? { offset: 0, length: backup.stored_size };
-  const length = representation.way === 'stored' ? stored.length : representation.length;
-  const { readable, writable } = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
-  keepAlive(pump(rooms, backup, representation, stored, open, writable));
-  return readable;
-}
-
-async function pump(
-  rooms: DownloadRooms,
-  backup: Backup,
-  representation: Representation,
-  span: ByteSpan,
-  open: OpenObject,
-  writable: WritableStream<Uint8Array>,
-): Promise<void> {
-  const heldBytes = representation.way === 'stored' ? STORED_READ_BYTES : DECODE_BYTES;
-  const content = (signal: AbortSignal) => contentOf(rooms, backup, representation, span, open, signal);
-  try {
-    await pumpPieces((signal) => withShare(rooms.budget, heldBytes, signal, content(signal)), writable, {
-      stallMs: READER_STALL_MS,
-    });
-  } catch (error) {
-    await open.body.cancel(error).catch(() => undefined);
-    console.warn(
-      JSON.stringify({ level: 'warn', event: 'download-broken', backup_id: backup.backup_id, cause: String(error) }),
+  if (representation.way === 'stored') {
+    const pieces = await storedPieces(rooms, backup, stored, STORED_READ_BYTES);
+    return openBody(
+      rooms.budget,
+      { backup_id, length: stored.length, heldBytes: STORED_READ_BYTES, pieces },
+      keepAlive,
     );
   }
+  const read = await storedPieces(rooms, backup, stored, DECODE_READ_BYTES);
+  const pieces = (signal: AbortSignal) => contentOf(rooms, backup, representation, readAhead(read(signal)));
+  return openBody(
+    rooms.budget,
+    { backup_id, length: representation.length, heldBytes: DECODE_BYTES, pieces },
+    keepAlive,
+  );
 }
 
-/** The pieces, once there is room for what they hold, and until the last one is written. */
-async function* withShare(
-  budget: IsolateBudget,
-  bytes: number,
-  signal: AbortSignal,
-  pieces: Pieces,
-): AsyncGenerator<Uint8Array> {
-  const share = await budget.reserve(bytes, signal);
+/** A span of the stored object, which is opened at once: a missing one, or one of another size, throws. */
+async function storedPieces(
+  { store }: DeliveryRooms,
+  backup: Backup,
+  span: ByteSpan,
+  pieceBytes: number,
+): Promise<(signal: AbortSignal) => Pieces> {
+  const key = dataKey(backup.backup_id);
+  const first = await store.read(key, { span });
+  if (first.kind !== 'open') throw new StoredDataLost(first.kind, key);
+  if (first.size !== backup.stored_size) {
+    await first.body.cancel();
+    throw new StoredDataLost('changed', key);
+  }
+  return (signal) => {
+    // A client that leaves before the first piece is pulled leaves the body to us; later the reader has it locked.
+    signal.addEventListener('abort', () => void first.body.cancel().catch(() => undefined), { once: true });
+    return readResuming(store, key, span, { pieceBytes, signal, first });
+  };
+}
+
+async function decodedSpan(
+  rooms: DownloadRooms,
+  backup: Backup,
+  span: ByteSpan,
+): Promise<(signal: AbortSignal) => Pieces> {
+  const points = await storedPoints(rooms, backup);
+  const key = dataKey(backup.backup_id);
+  return (signal) => {
+    const read = (encoded: ByteSpan) =>
+      readResuming(rooms.store, key, encoded, { pieceBytes: DECODE_READ_BYTES, signal });
+    return layerReader(read, { codec: 'zstd', points }, rooms)(span);
+  };
+}
+
+/** Where the frames of a backup in our stored form lie: its seek table, read once an isolate. */
+async function storedPoints({ store, points }: DownloadRooms, backup: Backup): Promise<SeekPoints> {
+  const { backup_id, stored_size: storedBytes, file_size: contentBytes, compression } = backup;
+  const known = points.get(backup_id);
+  if (known) return known;
+  const frames = compression.codec === 'zstd' ? compression.frames : 0;
   try {
-    yield* pieces;
-  } finally {
-    share.release();
+    const readBytes = (span: ByteSpan) => store.readBytes(dataKey(backup_id), span);
+    const read = await readStoredPoints(readBytes, { storedBytes, contentBytes, frames });
+    points.set(backup_id, read);
+    return read;
+  } catch (error) {
+    throw error instanceof MalformedZstd ? new StoredDataCorrupt(error) : error;
   }
 }
 
-function contentOf(
-  rooms: DownloadRooms,
-  backup: Backup,
-  representation: Representation,
-  span: ByteSpan,
-  first: OpenObject,
-  signal: AbortSignal,
-): Pieces {
-  const read = (pieceBytes: number) =>
-    readResuming(rooms.store, dataKey(backup.backup_id), span, { pieceBytes, signal, first });
-  if (representation.way === 'stored') return read(STORED_READ_BYTES);
-  const pieces = readAhead(read(READ_BYTES));
-  const decode: Stage = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
-  const content = backup.compression.codec === 'zstd' ? decode(pieces) : pieces;
+function contentOf(rooms: DeliveryRooms, backup: Backup, representation: Representation, stored: Pieces): Pieces {
+  const decode = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
+  const content = backup.compression.codec === 'zstd' ? decode(stored) : stored;
   return representation.way === 'gzip' ? gzipEncode()(content) : content;
 }

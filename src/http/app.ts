@@ -10,6 +10,7 @@ import { problemHeaders, problemOf } from './problem.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { downloadRoutes } from './routes/download.ts';
 import { exportRoutes } from './routes/export.ts';
+import { fileRoutes } from './routes/files.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { linkRoutes } from './routes/links.ts';
 import { serviceRoutes } from './routes/service.ts';
@@ -54,6 +55,7 @@ export function createApp(): App {
     uploadRoutes,
     linkRoutes,
     downloadRoutes,
+    fileRoutes,
     backupRoutes,
     jobRoutes,
     exportRoutes,

@@ -21,6 +21,7 @@ const PROBLEMS = {
   'not-found': [404, 'Not found'],
   'method-not-allowed': [405, 'The method does not apply here'],
   'format-unavailable': [406, 'The backup is not available in this format'],
+  'not-an-archive': [409, 'The backup is no archive'],
   'link-used': [409, 'The link has been used'],
   'job-running': [409, 'The job is running'],
   'precondition-failed': [412, 'A precondition failed'],

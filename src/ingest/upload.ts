@@ -1,6 +1,8 @@
 import { type Backup, deleteBackup, insertBackup, receiptOf } from '../catalogue/backups.ts';
 import { recordJob } from '../catalogue/jobs.ts';
 import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
+import type { SeekEntry } from '../codec/seekable/seek-table.ts';
+import { seekPoints } from '../codec/seekable/seek-table-points.ts';
 import { seekableEncode } from '../codec/seekable/seekable-encoder.ts';
 import { isCompressedAlready } from '../codec/sniff.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
@@ -8,11 +10,12 @@ import { type JobPublisher, type JobRooms, JobSuperseded } from '../progress/pub
 import { hex, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { PART_BYTES, UPLOAD_BYTES } from '../shared/limits.ts';
+import { PART_BYTES, UPLOAD_BYTES, UPLOAD_INDEX_BYTES } from '../shared/limits.ts';
 import type { Pieces } from '../shared/streams.ts';
-import { dataKey, receiptKey } from '../store/object-keys.ts';
+import { backupPrefix, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
+import { MemberIndexing } from './member-indexing.ts';
 
 export interface UploadRooms {
   readonly store: ObjectStore;
@@ -74,8 +77,8 @@ export class UploadInterrupted extends VaultError {
 }
 
 /**
- * THE way in, top to bottom: content → meter (cap) → digest → zstd frames → equal parts → R2; then receipt, row, the
- * job's end. Resolves with the receipt when everything is stored; rejects after everything has been taken back.
+ * THE way in, top to bottom: content → meter (cap) → digest → members of an archive → zstd frames → equal parts → R2;
+ * then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored; rejects after everything has been taken back.
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
   const { job_id, backup_id } = order;
@@ -91,7 +94,9 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
   try {
     if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-    const share = await rooms.budget.reserve(UPLOAD_BYTES + rooms.engine.contextBytes(order.level));
+    const share = await rooms.budget.reserve(
+      UPLOAD_BYTES + UPLOAD_INDEX_BYTES + rooms.engine.contextBytes(order.level),
+    );
     let backup: Backup;
     try {
       backup = await receive(rooms, order, job, writer);
@@ -141,6 +146,7 @@ async function receive(
   writer: ObjectWriter,
 ): Promise<Backup> {
   const digest = sha256Digest();
+  const indexing = new MemberIndexing(rooms.store, rooms.engine, order.backup_id);
   let received = 0;
   const report = (phase: 'receiving' | 'storing' | 'verifying', message: string) =>
     job.publish({
@@ -152,30 +158,35 @@ async function receive(
     });
 
   async function* metered(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const piece of fromSender(order.content)) {
-      received += piece.length;
-      if (received > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-      if (!job.alive()) throw new JobSuperseded(order.job_id);
-      digest.update(piece);
-      job.publish({
-        phase: 'receiving',
-        current: received,
-        total: order.total,
-        stored: writer.bytesWritten,
-        message: `Receiving ${order.filename}`,
-      });
-      yield piece;
+    try {
+      for await (const piece of fromSender(order.content)) {
+        received += piece.length;
+        if (received > order.max_bytes) throw new FileTooLarge(order.max_bytes);
+        if (!job.alive()) throw new JobSuperseded(order.job_id);
+        digest.update(piece);
+        await indexing.give(piece);
+        job.publish({
+          phase: 'receiving',
+          current: received,
+          total: order.total,
+          stored: writer.bytesWritten,
+          message: `Receiving ${order.filename}`,
+        });
+        yield piece;
+      }
+    } finally {
+      await indexing.end();
     }
   }
 
   const { pieces, compressed } = await lookAhead(metered());
   const plain = order.compression === 'none' || (order.compression === 'auto' && compressed);
-  let frames = 0;
+  let frames: readonly SeekEntry[] = [];
   const encode = seekableEncode({
     engine: rooms.engine,
     level: order.level,
-    onFrames: (count) => {
-      frames = count;
+    onFrames: (made) => {
+      frames = made;
     },
   });
   const storedDigest: Sha256Digest | null = plain ? null : sha256Digest();
@@ -190,6 +201,9 @@ async function receive(
   if (expected !== undefined && expected !== checksum) throw new ChecksumMismatch(checksum);
   report('storing', `Storing ${order.filename}`);
   await writer.close();
+  const sizes = { storedBytes: writer.bytesWritten, contentBytes: received };
+  const outer = plain ? null : { codec: 'zstd' as const, points: seekPoints(frames, sizes) };
+  const archive = await indexing.write(outer, (open) => job.noteOpen(open));
   return {
     backup_id: order.backup_id,
     job_id: order.job_id,
@@ -199,8 +213,10 @@ async function receive(
     checksum,
     stored_size: writer.bytesWritten,
     stored_checksum: storedDigest ? hex(storedDigest.digest()) : checksum,
-    compression: plain ? { codec: 'none' } : { codec: 'zstd', level: order.level, engine: rooms.engine.name, frames },
-    archive: null,
+    compression: plain
+      ? { codec: 'none' }
+      : { codec: 'zstd', level: order.level, engine: rooms.engine.name, frames: frames.length },
+    archive,
     created_at: new Date().toISOString(),
     verified_at: null,
     damage: null,
@@ -233,7 +249,7 @@ async function takeBack(
   try {
     await writer.abort();
     await deleteBackup(rooms.catalogue, order.backup_id);
-    await rooms.store.remove([dataKey(order.backup_id), receiptKey(order.backup_id)]);
+    await rooms.store.removeAll(backupPrefix(order.backup_id));
   } catch (cause) {
     console.error(
       JSON.stringify({

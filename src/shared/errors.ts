@@ -19,6 +19,7 @@ export type ErrorCode =
   | 'not-found'
   | 'method-not-allowed'
   | 'format-unavailable'
+  | 'not-an-archive'
   | 'job-running'
   | 'upgrade-required'
   | 'unsupported-media-type'

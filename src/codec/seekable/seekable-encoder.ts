@@ -13,8 +13,8 @@ export interface SeekableEncodeOptions {
   readonly level: number;
   /** Content of a frame, in bytes; at most FRAME_BYTES, its default. */
   readonly frameBytes?: number;
-  /** Told once, after the last piece was made: how many frames hold the content (the seek table is none of them). */
-  readonly onFrames?: (frames: number) => void;
+  /** Told once, after the last piece was made: the frames that hold the content (the seek table is none of them). */
+  readonly onFrames?: (frames: readonly SeekEntry[]) => void;
 }
 
 /**
@@ -44,7 +44,7 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
     }
     if (entries.length === 0) yield noted(engine.compressFrame(new Uint8Array(0), level), 0);
     yield encodeSeekTable(entries);
-    onFrames?.(entries.length);
+    onFrames?.(entries);
   };
 }
 

@@ -3,7 +3,7 @@ import { type Backup, deleteBackup, getBackup, listBackups } from '../../catalog
 import { reindex } from '../../ingest/reindex.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { PAGE_ROWS } from '../../shared/limits.ts';
-import { dataKey, receiptKey } from '../../store/object-keys.ts';
+import { backupPrefix, receiptKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
@@ -76,7 +76,7 @@ export function backupRoutes(app: App): void {
     // The receipt goes first, so that a reindex cannot bring back half a backup; the row goes last, so that a
     // deletion that failed midway can be asked for again.
     await store.remove([receiptKey(backup.backup_id)]);
-    await store.remove([dataKey(backup.backup_id)]);
+    await store.removeAll(backupPrefix(backup.backup_id));
     await deleteBackup(catalogue, backup.backup_id);
     return c.body(null, 204);
   });

@@ -1,0 +1,103 @@
+import type { Member } from '../archive/member.ts';
+import type { MemberIndex } from '../archive/member-index.ts';
+import { startsWith } from '../archive/member-order.ts';
+import { TAR_END, tarHeader, tarPadding } from '../archive/tar-write.ts';
+import { concat } from '../shared/bytes.ts';
+import { DIRECTORY_BATCH_MEMBERS } from '../shared/limits.ts';
+import type { ReadSpan } from '../shared/seek-points.ts';
+import { bytesOwner, memberContent } from './archive.ts';
+import { ForwardReader } from './forward-reader.ts';
+
+const SLASH = Uint8Array.of(0x2f);
+
+type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
+
+/**
+ * A directory and all beneath it as a fresh tar, under the paths that they have in the archive; an empty path is the
+ * whole archive. Of members of one name the last one goes out; sparse files go out with their holes filled.
+ *
+ * The index has the order of paths, the bytes have the order of the archive. So members go out in batches, each in the
+ * archive's order, which one decoder passes once; between the batches stays the order of paths, by which directories
+ * come before what is in them. Hard links come last, when what they link to is out: as links where that lies in the
+ * directory too, else as files. Memory is a batch.
+ *
+ * @param readTar reads the decoded archive
+ */
+export async function* directoryTar(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
+  let links = false;
+  for await (const batch of inBatches(directoryMembers(index, directory))) {
+    batch.sort((a, b) => a.headerOffset - b.headerOffset);
+    const reader = new ForwardReader(readTar, index.layers, endOf(batch));
+    try {
+      for (const member of batch) {
+        if (member.type === 'hardlink') links = true;
+        else yield* tarEntry(member, member, reader.span);
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+  if (links) yield* hardLinks(index, directory, readTar);
+  yield TAR_END;
+}
+
+async function* hardLinks(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
+  for await (const link of directoryMembers(index, directory)) {
+    if (link.type !== 'hardlink') continue;
+    const owner = await bytesOwner(index, link);
+    const isOut = owner !== null && owner !== link && (await goesOut(index, directory, owner));
+    if (owner === null || isOut) yield tarHeader(link);
+    else yield* tarEntry({ ...link, type: 'file', linkTarget: null, size: owner.size }, owner, readTar);
+  }
+}
+
+/** Whether that member, and none that came later under its name, is part of the directory's tar. */
+async function goesOut(index: MemberIndex, directory: Uint8Array, member: Member): Promise<boolean> {
+  if (!liesIn(directory, member.path) || member.type === 'hardlink') return false;
+  return (await index.find(member.path))?.headerOffset === member.headerOffset;
+}
+
+/** A header, and what the owner of the bytes holds. */
+async function* tarEntry(member: Member, owner: Member, readTar: ReadSpan): Bytes {
+  const plain: Member = member.type === 'sparse' ? { ...member, type: 'file' } : member;
+  yield tarHeader(plain);
+  if (plain.type !== 'file') return;
+  if (owner.size > 0) yield* memberContent(readTar, owner, { offset: 0, length: owner.size });
+  yield tarPadding(owner.size);
+}
+
+/** The members of a directory, itself among them, in the order of paths; of each path the last one. */
+async function* directoryMembers(index: MemberIndex, directory: Uint8Array): AsyncGenerator<Member, void, undefined> {
+  let last: Member | null = directory.length === 0 ? null : await index.find(directory);
+  const prefix = directory.length === 0 ? directory : concat([directory, SLASH]);
+  for await (const member of index.from({ path: prefix, headerOffset: 0 })) {
+    if (!startsWith(member.path, prefix)) break;
+    if (last && !samePath(last, member)) yield last;
+    last = member;
+  }
+  if (last) yield last;
+}
+
+function liesIn(directory: Uint8Array, path: Uint8Array): boolean {
+  if (directory.length === 0 || samePath({ path: directory }, { path })) return true;
+  return startsWith(path, concat([directory, SLASH]));
+}
+
+function samePath(a: Pick<Member, 'path'>, b: Pick<Member, 'path'>): boolean {
+  return a.path.length === b.path.length && startsWith(a.path, b.path);
+}
+
+function endOf(batch: readonly Member[]): number {
+  return batch.reduce((end, member) => Math.max(end, member.dataOffset + member.dataBytes), 0);
+}
+
+async function* inBatches(members: AsyncIterable<Member>): AsyncGenerator<Member[], void, undefined> {
+  let batch: Member[] = [];
+  for await (const member of members) {
+    batch.push(member);
+    if (batch.length < DIRECTORY_BATCH_MEMBERS) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}

@@ -1,0 +1,248 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { getMimeType } from 'hono/utils/mime';
+import { decodeCursor, encodeCursor, listPage } from '../../archive/index-page.ts';
+import type { Member } from '../../archive/member.ts';
+import type { MemberIndex } from '../../archive/member-index.ts';
+import { type Backup, InvalidCursor } from '../../catalogue/backups.ts';
+import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../../delivery/archive.ts';
+import { openDirectoryTar, openMember } from '../../delivery/member.ts';
+import { checkFilename } from '../../ingest/filename.ts';
+import { concat, utf8 } from '../../shared/bytes.ts';
+import { PAGE_ROWS } from '../../shared/limits.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needs, needsOrLink } from '../auth.ts';
+import { byteResponse } from '../byte-response.ts';
+import { attachment } from '../content-disposition.ts';
+import { fileView, modifiedAt } from '../file-view.ts';
+import { decodeMemberPath, pathText, withoutEndSlashes } from '../member-path.ts';
+import { binary, json, problems } from '../openapi.ts';
+import { BackupParam, FileListSchema, FileQuery, FileSchema, FilesQuery } from '../schemas.ts';
+import { refusal } from '../validation.ts';
+import { knownBackup } from './backups.ts';
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/backup/{backup_id}/files',
+  summary: 'The members of a tar backup, by path',
+  description:
+    'Also of a tar inside gzip or zstd. With `delimiter=/` what lies deeper than the prefix shows as `prefixes`. ' +
+    'A page may be shorter than `limit`; there are more as long as it has a cursor.',
+  tags: ['Files'],
+  middleware: needs('read'),
+  request: { params: BackupParam, query: FilesQuery },
+  responses: { 200: json(FileListSchema, 'A page'), ...problems(400, 401, 403, 404, 409, 500, 502) },
+});
+
+const fileRoute = createRoute({
+  method: 'get',
+  path: '/backup/{backup_id}/files/{path}',
+  summary: 'One member of a tar backup',
+  description:
+    'Also HEAD. The bytes of a file; a hard link answers those of its target. What has no bytes (a directory, a ' +
+    'symbolic link, a device) answers its entry as JSON and is never followed. A path with a slash at its end is a ' +
+    'directory: its page of the listing, or with `format=tar` all beneath it as a fresh tar. Slashes of the path may ' +
+    'stand as they are; where segments are empty, "." or "..", encode them (%2F): `url` of the listing has it right.',
+  tags: ['Files'],
+  middleware: needsOrLink('read'),
+  request: {
+    params: BackupParam.extend({ path: z.string().openapi({ description: 'Percent-encoded bytes' }) }),
+    query: FileQuery,
+  },
+  responses: {
+    200: {
+      description: 'The member',
+      content: {
+        'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+        'application/json': { schema: FileSchema },
+      },
+    },
+    206: binary('A range'),
+    304: { description: 'Not modified' },
+    ...problems(400, 401, 403, 404, 406, 409, 412, 416, 500, 502),
+  },
+});
+
+export function fileRoutes(app: App): void {
+  app.openapi(listRoute, async (c) => {
+    const backup = await knownBackup(c, c.req.valid('param').backup_id);
+    const query = c.req.valid('query');
+    const index = await openIndex(c.get('services'), backup);
+    return c.json(await listing(index, backup, { ...query, prefix: rawParam(c, 'prefix') }), 200);
+  });
+
+  const one = async (c: AppContext) => {
+    const { backup_id, encoded } = addressOf(c);
+    const backup = await knownBackup(c, backup_id);
+    const query = fileQuery(c);
+    const index = await openIndex(c.get('services'), backup);
+    const path = withoutEndSlashes(decodeMemberPath(encoded));
+    if (query.format === 'tar') return directory(c, backup, index, path, query.filename);
+    if (encoded === '' || encoded.endsWith('/')) return page(c, backup, index, path, query);
+    return member(c, backup, index, await findMember(index, path), query.filename);
+  };
+  app.openapi(fileRoute, one);
+  app.get('/backup/:backup_id/files/*', needsOrLink('read'), one);
+}
+
+/** The path of the member as it stands in the URL: the router's own view of it is decoded. */
+function addressOf(c: AppContext): { backup_id: string; encoded: string } {
+  const [, backup_id = '', encoded = ''] = /^\/backup\/([^/]+)\/files\/(.*)$/s.exec(new URL(c.req.url).pathname) ?? [];
+  return { backup_id, encoded };
+}
+
+function fileQuery(c: AppContext): z.infer<typeof FileQuery> {
+  const parsed = FileQuery.safeParse(c.req.query());
+  if (!parsed.success) throw refusal(parsed.error, 'invalid-option');
+  return parsed.data;
+}
+
+/** The bytes of a parameter: a prefix need not be UTF-8. */
+function rawParam(c: AppContext, name: string): Uint8Array {
+  const pairs = new URL(c.req.url).search.slice(1).split('&');
+  const value = pairs.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
+  return decodeMemberPath(value.replaceAll('+', ' '));
+}
+
+interface ListingQuery {
+  readonly prefix: Uint8Array;
+  readonly delimiter?: '/' | undefined;
+  readonly cursor?: string | undefined;
+  readonly limit?: number | undefined;
+}
+
+async function listing(index: MemberIndex, backup: Backup, query: ListingQuery) {
+  const { members, prefixes, next } = await listPage(index, {
+    prefix: query.prefix,
+    delimiter: query.delimiter === '/',
+    after: query.cursor === undefined ? null : cursorOf(query.cursor),
+    limit: query.limit ?? PAGE_ROWS,
+  });
+  return {
+    files: members.map((member) => fileView(backup.backup_id, member)),
+    ...(query.delimiter && { prefixes: prefixes.map(pathText) }),
+    cursor: next && encodeCursor(next),
+    stopped: index.stopped,
+  };
+}
+
+function cursorOf(text: string) {
+  try {
+    return decodeCursor(text);
+  } catch {
+    throw new InvalidCursor();
+  }
+}
+
+/** A directory's own page: what lies in it, and not deeper. */
+async function page(
+  c: AppContext,
+  backup: Backup,
+  index: MemberIndex,
+  path: Uint8Array,
+  query: z.infer<typeof FileQuery>,
+): Promise<Response> {
+  const found = await findDirectory(index, path);
+  const prefix = found.length === 0 ? found : concat([found, utf8('/')]);
+  return c.json(await listing(index, backup, { ...query, prefix, delimiter: '/' }), 200);
+}
+
+async function directory(
+  c: AppContext,
+  backup: Backup,
+  index: MemberIndex,
+  path: Uint8Array,
+  filename: string | undefined,
+): Promise<Response> {
+  const found = await findDirectory(index, path);
+  const name = filename === undefined ? `${lastSegment(found) || stem(backup.filename)}.tar` : checkFilename(filename);
+  return byteResponse(c, {
+    headers: describe({
+      type: 'application/x-tar',
+      name,
+      // Weak: the next version of the vault may write its headers otherwise.
+      etag: `W/"${backup.checksum}-tar"`,
+      lastModified: new Date(backup.created_at),
+      ranges: 'none',
+    }),
+    lastModified: new Date(backup.created_at),
+    length: null,
+    ranges: false,
+    open: async () => openDirectoryTar(c.get('services'), backup, index, found, waitUntil(c)),
+  });
+}
+
+async function member(
+  c: AppContext,
+  backup: Backup,
+  index: MemberIndex,
+  asked: Member,
+  filename: string | undefined,
+): Promise<Response> {
+  const owner = await bytesOwner(index, asked);
+  if (!owner || !hasBytes(owner)) {
+    c.header('cache-control', 'private, no-cache');
+    c.header('coldstream-member-type', asked.type);
+    return c.json(fileView(backup.backup_id, asked), 200);
+  }
+  const name = filename === undefined ? lastSegment(asked.path) : checkFilename(filename);
+  const lastModified = lastModifiedOf(asked, backup);
+  const headers = describe({
+    type: getMimeType(name.toLowerCase()) ?? 'application/octet-stream',
+    name,
+    // A member is one place of one content.
+    etag: `"${backup.checksum}-${owner.headerOffset}"`,
+    lastModified,
+    ranges: 'bytes',
+  });
+  headers.set('coldstream-member-type', asked.type);
+  return byteResponse(c, {
+    headers,
+    lastModified,
+    length: owner.size,
+    ranges: true,
+    open: (span) =>
+      openMember(c.get('services'), backup, index, owner, span ?? { offset: 0, length: owner.size }, waitUntil(c)),
+  });
+}
+
+interface Description {
+  readonly type: string;
+  readonly name: string;
+  readonly etag: string;
+  readonly lastModified: Date;
+  readonly ranges: 'bytes' | 'none';
+}
+
+function describe({ type, name, etag, lastModified, ranges }: Description): Headers {
+  return new Headers({
+    'content-type': type,
+    'content-disposition': attachment(name),
+    'accept-ranges': ranges,
+    etag,
+    'last-modified': lastModified.toUTCString(),
+    'cache-control': 'private, no-cache, no-transform',
+  });
+}
+
+/**
+ * The member's own time, so that a client can keep it. Never one that is still to come (RFC 9110, section 8.8.2.1), nor
+ * one that an HTTP date of four digits cannot say.
+ */
+function lastModifiedOf(member: Member, backup: Backup): Date {
+  const time = modifiedAt(member).getTime();
+  return new Date(Math.min(Math.max(time, 0), Date.parse(backup.created_at)));
+}
+
+function lastSegment(path: Uint8Array): string {
+  const text = pathText(path);
+  return text.slice(text.lastIndexOf('/') + 1);
+}
+
+/** A name without its suffixes of archives: what is in it, is named so. */
+function stem(filename: string): string {
+  return filename.replace(/(\.tar)?(\.\w+)?$/i, '') || filename;
+}
+
+function waitUntil(c: AppContext): (pump: Promise<void>) => void {
+  return (pump) => c.executionCtx.waitUntil(pump);
+}
