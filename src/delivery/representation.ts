@@ -20,10 +20,7 @@ export interface Representation {
   readonly etag: string;
   /** RFC 9530 */
   readonly reprDigest: string | null;
-  /**
-   * Whether a byte range of it can be served. Decoded content is not yet one of those: a range of it gets the whole,
-   * which every client must expect anyway (RFC 9110, section 14.2).
-   */
+  /** Whether a byte range of it can be served: not of what is made anew each time, nor of what stands for other bytes. */
   readonly ranges: boolean;
   /** Whether the answer depends on what the client accepts. */
   readonly varies: boolean;
@@ -84,7 +81,7 @@ export function representationOf(backup: Backup, format: Format, acceptsZstd: bo
         contentEncoding: null,
         length: backup.file_size,
         etag: `"${tag}"`,
-        ranges: !compressed,
+        ranges: true,
         varies: compressed,
       };
   }

@@ -132,8 +132,8 @@ describe.each(bothEngines)('reading zstd by points with the $name engine', (engi
       seekableEncode({
         engine,
         level: 1,
-        onFrames: (count) => {
-          entries = count;
+        onFrames: (made) => {
+          entries = made.length;
         },
       }),
       big,

@@ -4,6 +4,7 @@ import {
   parseSeekTable,
   parseSeekTableFooter,
   SEEK_TABLE_FOOTER_BYTES,
+  type SeekEntry,
 } from '../../../src/codec/seekable/seek-table.ts';
 import { seekableEncode } from '../../../src/codec/seekable/seekable-encoder.ts';
 import { zstdDecode } from '../../../src/codec/zstd/zstd-decode.ts';
@@ -64,8 +65,8 @@ describe.each(bothEngines)('the seekable encoder with the $name engine', (engine
 
   async function encode(content: Uint8Array, chunkBytes: number) {
     let frames = 0;
-    const onFrames = (n: number) => {
-      frames = n;
+    const onFrames = (made: readonly SeekEntry[]) => {
+      frames = made.length;
     };
     const file = await run(seekableEncode({ engine, level: 3, frameBytes, onFrames }), content, chunkBytes);
     const footer = parseSeekTableFooter(file);

@@ -72,8 +72,8 @@ async function encoded(engine: ZstdEngine, content: Uint8Array<ArrayBuffer>, fra
     engine,
     level: 1,
     frameBytes,
-    onFrames: (count) => {
-      frames = count;
+    onFrames: (made) => {
+      frames = made.length;
     },
   });
   for await (const piece of encode(once(content))) pieces.push(piece.slice());
