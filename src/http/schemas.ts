@@ -178,8 +178,12 @@ const expiresIn = z
 
 export const LinkRequest = z.object({
   expires_in: expiresIn,
-  format: z.enum(['zst', 'gz']).optional(),
+  format: z
+    .enum(['zst', 'gz', 'tar'])
+    .optional()
+    .openapi({ description: 'tar: of a directory, or of the whole archive' }),
   filename: z.string().min(1).optional(),
+  path: z.string().optional().openapi({ description: 'A member of the archive, as the listing has it' }),
 });
 export const LinkSchema = z.object({ url: z.string(), expires_at: time }).openapi('Link');
 

@@ -1,11 +1,15 @@
-import { createRoute } from '@hono/zod-openapi';
+import { createRoute, type z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
+import type { Backup } from '../../catalogue/backups.ts';
+import { findDirectory, findMember, openIndex } from '../../delivery/archive.ts';
 import { representationOf } from '../../delivery/representation.ts';
 import { checkFilename, checkSuffix } from '../../ingest/filename.ts';
 import { signLink } from '../../links/signed-link.ts';
+import { utf8 } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs } from '../auth.ts';
+import { encodeMemberPath, withoutEndSlashes } from '../member-path.ts';
 import { json, problems } from '../openapi.ts';
 import {
   BackupParam,
@@ -24,14 +28,20 @@ class LinksNotConfigured extends VaultError {
   }
 }
 
+class FormatOfMember extends VaultError {
+  constructor() {
+    super('invalid-option', 'format: a member goes out as it is, a directory as "tar".');
+  }
+}
+
 const downloadLink = createRoute({
   method: 'post',
   path: '/backup/{backup_id}/links',
-  summary: 'A signed link to a download',
+  summary: 'A signed link to a download, or to a member of an archive',
   tags: ['Links'],
   middleware: needs('read'),
   request: { params: BackupParam, body: { content: { 'application/json': { schema: LinkRequest } } } },
-  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 404, 406, 503) },
+  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 404, 406, 409, 503) },
 });
 
 const uploadLink = createRoute({
@@ -68,14 +78,13 @@ export function linkRoutes(app: App): void {
   });
 
   app.openapi(downloadLink, async (c) => {
-    const { format, filename, expires_in } = LinkRequest.parse(c.req.valid('json') ?? {});
+    const order = LinkRequest.parse(c.req.valid('json') ?? {});
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
-    // Asked here, so that no link is made that cannot be opened.
-    representationOf(backup, format ?? 'identity', false);
+    const address = await addressOf(c, backup, order);
     const params = new URLSearchParams();
-    if (format) params.set('format', format);
-    if (filename !== undefined) params.set('filename', checkFilename(filename));
-    return c.json(await signedUrl(c, 'GET', `/backup/${backup.backup_id}/download`, params, expires_in), 200);
+    if (order.format) params.set('format', order.format);
+    if (order.filename !== undefined) params.set('filename', checkFilename(order.filename));
+    return c.json(await signedUrl(c, 'GET', `/backup/${backup.backup_id}/${address}`, params, order.expires_in), 200);
   });
 
   app.openapi(watchLink, async (c) => {
@@ -84,6 +93,21 @@ export function linkRoutes(app: App): void {
     const { url, expires_at } = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), expires_in);
     return c.json({ url: asWebSocket(url), expires_at }, 200);
   });
+}
+
+/** What a link opens. It is looked for here, so that no link is made that cannot be opened. */
+async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof LinkRequest>): Promise<string> {
+  const { path, format } = order;
+  if (path === undefined && format !== 'tar') {
+    representationOf(backup, format ?? 'identity', false);
+    return 'download';
+  }
+  if (format !== undefined && format !== 'tar') throw new FormatOfMember();
+  const index = await openIndex(c.get('services'), backup);
+  const asked = withoutEndSlashes(utf8(path ?? ''));
+  if (format !== 'tar') return `files/${encodeMemberPath((await findMember(index, asked)).path)}`;
+  const directory = await findDirectory(index, asked);
+  return directory.length === 0 ? 'files/' : `files/${encodeMemberPath(directory)}/`;
 }
 
 async function signedUrl(
