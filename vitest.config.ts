@@ -30,18 +30,29 @@ function inRuntime(name: string, include: string[], bindings: Record<string, unk
   };
 }
 
+/** Commands that the end-to-end tests run, and the Debian packages that hold them. */
+const CLIENTS = {
+  curl: 'curl',
+  wget: 'wget',
+  zstd: 'zstd',
+  python3: 'python3',
+  chromium: 'chromium',
+  aria2c: 'aria2',
+  bsdtar: 'libarchive-tools',
+};
+
 /**
  * The end-to-end tests are the real clients' own. CI installs them (.ci/run), and there a missing one is a failure;
  * on a machine without them all other tests still run, and what was left out is said.
  */
 function endToEnd(): string[] {
-  const missing = ['curl', 'wget', 'zstd', 'python3', 'chromium'].filter(
-    (tool) => !(process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, tool))),
+  const missing = Object.entries(CLIENTS).filter(
+    ([tool]) => !(process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, tool))),
   );
   if (missing.length === 0 || process.env.CI) return ['test/e2e/**/*.test.ts'];
-  console.warn(
-    `Left out: the end-to-end tests, which need ${missing.join(', ')} (apt-get install ${missing.join(' ')}).`,
-  );
+  const tools = missing.map(([tool]) => tool).join(', ');
+  const packages = missing.map(([, name]) => name).join(' ');
+  console.warn(`Left out: the end-to-end tests, which need ${tools} (apt-get install ${packages}).`);
   return [];
 }
 
