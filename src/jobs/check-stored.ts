@@ -1,19 +1,18 @@
 import type { Backup, Damage } from '../catalogue/backups.ts';
 import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
+import { type ReadBytes, readStoredTable, type StoredForm } from '../codec/seekable/seek-table-points.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { hex, release } from '../shared/bytes.ts';
 import { FRAME_BYTES, MIB } from '../shared/limits.ts';
-import type { ByteSpan } from '../shared/seek-points.ts';
 import { type Pieces, readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
 import { readStoredFrame } from './stored-frame.ts';
-import { readStoredTable, type StoredTable } from './stored-table.ts';
 
 /** How much of the stored object is read at once. */
 const READ_BYTES = MIB;
@@ -132,13 +131,13 @@ async function checkContent(
   engine: ZstdEngine,
   { compression, checksum, file_size }: Backup,
   objectBytes: number,
-  readBytes: (span: ByteSpan) => Promise<Uint8Array>,
+  readBytes: ReadBytes,
 ): Promise<ContentCheck> {
   if (compression.codec === 'none') {
     return { fault: null, tableFault: null, checked: 0, broken: 0, content: 'unknown' };
   }
   const { frames } = compression;
-  const table = await readStoredTable(readBytes, { objectBytes, contentBytes: file_size, frames });
+  const table = await storedTable(readBytes, { storedBytes: objectBytes, contentBytes: file_size, frames });
   const found = await checkFrames(reader, engine, frames, table.kind === 'whole' ? table.entries : null);
   const content = found.malformed.count > 0 ? 'unknown' : found.sha256 === checksum ? 'same' : 'different';
   const tableFault = tableFaultOf(table, found, content, reader.position);
@@ -151,6 +150,20 @@ async function checkContent(
     broken: found.malformed.count + found.unlisted.count,
     content,
   };
+}
+
+type StoredTable =
+  | { readonly kind: 'whole'; readonly entries: readonly SeekEntry[] }
+  | { readonly kind: 'broken'; readonly reason: string };
+
+/** What the table says of single frames is compared when they are read. */
+async function storedTable(readBytes: ReadBytes, stored: StoredForm): Promise<StoredTable> {
+  try {
+    return { kind: 'whole', entries: await readStoredTable(readBytes, stored) };
+  } catch (error) {
+    if (error instanceof MalformedZstd) return { kind: 'broken', reason: error.reason };
+    throw error;
+  }
 }
 
 function tableFaultOf(table: StoredTable, found: FramesFound, content: ContentState, offset: number): Fault | null {

@@ -248,7 +248,7 @@ describe('a damaged backup', () => {
     const found = await verify(backup_id);
     expect(found).toMatchObject({ ok: false, verified_at: null });
     if (found.damage?.frame === null) expect(found.damage.offset).toBe(stored_size - cut);
-    else expect(found.damage?.reason).toMatch(/ends inside the frame/);
+    else expect(found.damage?.reason).toMatch(/ends inside a frame/);
   });
 
   it('is found out where it is empty or too long', async () => {

@@ -20,11 +20,16 @@ export interface StoredForm {
   readonly frames: number;
 }
 
-/**
- * The points of a file in our stored form, a point a frame, from one read of its tail. Throws MalformedZstd where the
- * table is not one for that file: frames, sizes and the equal content of all frames but the last are checked.
- */
+/** The points of a file in our stored form, a point a frame. Reads and throws as {@link readStoredTable}. */
 export async function readStoredPoints(readBytes: ReadBytes, stored: StoredForm): Promise<SeekPoints> {
+  return seekPoints(await readStoredTable(readBytes, stored), stored);
+}
+
+/**
+ * The seek table of a file in our stored form, from one read of its tail. Throws MalformedZstd where it is not one for
+ * that file: frames, sizes and the equal content of all frames but the last are checked.
+ */
+export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm): Promise<SeekEntry[]> {
   const { storedBytes, frames } = stored;
   const fewestBytes = seekTableBytes(frames, false);
   if (!Number.isSafeInteger(frames) || frames < 1 || fewestBytes > Math.min(storedBytes, MAX_SEEK_TABLE_BYTES)) {
@@ -39,7 +44,8 @@ export async function readStoredPoints(readBytes: ReadBytes, stored: StoredForm)
   }
   const entries = parseSeekTable(tail.subarray(tailBytes - footer.tableBytes));
   checkEqualFrames(entries, storedBytes - footer.tableBytes);
-  return seekPoints(entries, stored);
+  seekPoints(entries, stored);
+  return entries;
 }
 
 /**

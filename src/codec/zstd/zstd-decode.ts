@@ -9,19 +9,11 @@
 import { ByteReader } from '../../shared/byte-reader.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { MIB } from '../../shared/limits.ts';
 import type { Stage } from '../../shared/streams.ts';
 import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from './engine.ts';
-import {
-  BLOCK_HEADER_BYTES,
-  CHECKSUM_BYTES,
-  LARGEST_BLOCK_BYTES,
-  LARGEST_FRAME_HEADER_BYTES,
-  parseBlockHeader,
-  parseFrameHeader,
-  type ZstdFrameHeader,
-} from './frame-header.ts';
+import { LARGEST_BLOCK_BYTES, type ZstdFrameHeader } from './frame-header.ts';
+import { checkFrame, readFrameHeader, scanBlock, scanFrame } from './frame-scan.ts';
 import { MalformedZstd } from './malformed-zstd.ts';
 
 /** What the blocks given to a decompressor at once hold at most, and give at most, but for one block more. */
@@ -91,35 +83,6 @@ export function zstdDecode({ engine, maxBytes, onFrame, oneShotBytes }: ZstdDeco
   };
 }
 
-/** The next frame's header, not consumed; null after stepping over a skippable frame. */
-async function readFrameHeader(reader: ByteReader): Promise<ZstdFrameHeader | null> {
-  const start = reader.position;
-  const header = parseFrameHeader(await reader.fill(LARGEST_FRAME_HEADER_BYTES));
-  switch (header.kind) {
-    case 'frame':
-      return header.frame;
-    case 'skippable':
-      if (await reader.skip(header.headerBytes + header.contentBytes)) return null;
-      throw new MalformedZstd('the data ends inside a skippable frame', reader.position);
-    case 'cut':
-      throw new MalformedZstd('the data ends inside a frame header', start);
-    case 'unknown':
-      throw new MalformedZstd('no zstd frame begins here', start);
-  }
-}
-
-function checkFrame(frame: ZstdFrameHeader, engine: ZstdEngine, at: number): void {
-  if (frame.reservedBit) throw new MalformedZstd('a frame header has a reserved bit set', at);
-  if (frame.dictionaryId !== 0) throw new MalformedZstd('a frame needs a dictionary', at);
-  if (frame.windowBytes > engine.largestWindowBytes) {
-    const largest = `${engine.largestWindowBytes / MIB} MiB`;
-    throw new MalformedZstd(
-      `a frame needs a window of ${frame.windowBytes} bytes, more than the ${largest} allowed`,
-      at,
-    );
-  }
-}
-
 /** Where a frame ends that is decoded at once, which is then buffered whole; null for any other. */
 async function frameEnd(reader: ByteReader, frame: ZstdFrameHeader, oneShotBytes: number): Promise<number | null> {
   const { contentBytes } = frame;
@@ -142,22 +105,6 @@ async function* decodeFrame(
   reader.consume(frameBytes);
   yield plainBytes(content);
   release(content);
-}
-
-/**
- * Reads until the whole frame is buffered, and gives its length. null where it is much longer than its content: some
- * encoder wrote tiny blocks, or somebody means harm by empty ones; such a frame is decoded in groups.
- */
-async function scanFrame(reader: ByteReader, frame: ZstdFrameHeader, contentBytes: number): Promise<number | null> {
-  const largestBytes = contentBytes + (contentBytes >> 3) + LARGEST_BLOCK_BYTES;
-  let at = frame.headerBytes;
-  for (let last = false; !last; ) {
-    if (at > largestBytes) return null;
-    const block = await scanBlock(reader, at, frame);
-    last = block.last;
-    at = block.end;
-  }
-  return at;
 }
 
 /** Bytes of a large frame, a few blocks at a time. The reader stands behind the frame afterwards. */
@@ -193,28 +140,6 @@ async function* decodeInGroups(
   } finally {
     decompressor.close();
   }
-}
-
-/** Reads the block whose header is at `at` of what is buffered, and the checksum behind the last one. */
-async function scanBlock(
-  reader: ByteReader,
-  at: number,
-  frame: ZstdFrameHeader,
-): Promise<{ last: boolean; end: number; atMostBytes: number }> {
-  const header = at + BLOCK_HEADER_BYTES;
-  const block = parseBlockHeader(await readTo(reader, header), at);
-  const largest = Math.min(LARGEST_BLOCK_BYTES, Math.max(frame.windowBytes, 1));
-  if (block.kind === 'reserved') throw new MalformedZstd('a block has the reserved type', reader.position + at);
-  if (block.sizeField > largest) throw new MalformedZstd('a block is too large', reader.position + at);
-  const end = header + block.storedBytes + (block.last && frame.hasChecksum ? CHECKSUM_BYTES : 0);
-  await readTo(reader, end);
-  return { last: block.last, end, atMostBytes: block.atMostBytes };
-}
-
-async function readTo(reader: ByteReader, bytes: number): Promise<Uint8Array> {
-  const held = await reader.fill(bytes);
-  if (held.length >= bytes) return held;
-  throw new MalformedZstd('the data ends inside a frame', reader.position + held.length);
 }
 
 /** Engines count from the frame's start, files from theirs. */
