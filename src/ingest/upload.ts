@@ -6,7 +6,7 @@ import { seekPoints } from '../codec/seekable/seek-table-points.ts';
 import { seekableEncode } from '../codec/seekable/seekable-encoder.ts';
 import { isCompressedAlready } from '../codec/sniff.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import { type JobPublisher, type JobRooms, JobSuperseded } from '../progress/publisher.ts';
+import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
 import { hex, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
@@ -61,12 +61,6 @@ export class ChecksumMismatch extends VaultError {
       `The bytes that arrived have the SHA-256 ${received}, not the one expected. Send it again.`,
     );
     this.received = received;
-  }
-}
-
-export class JobRunning extends VaultError {
-  constructor(jobId: string) {
-    super('job-running', `An upload of the job "${jobId}" is running. Wait until it has ended, or use another job_id.`);
   }
 }
 

@@ -2,7 +2,7 @@ import { ulid } from 'ulidx';
 import { type Backup, recordVerification, type Verification } from '../catalogue/backups.ts';
 import { recordJob } from '../catalogue/jobs.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import type { JobPublisher, JobRooms } from '../progress/publisher.ts';
+import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { DECODE_BYTES } from '../shared/limits.ts';
@@ -37,12 +37,6 @@ export interface DeadVerification {
   readonly job_id: string;
   readonly backup_id: string;
   readonly run_id: string;
-}
-
-export class JobBusy extends VaultError {
-  constructor(jobId: string) {
-    super('job-running', `The job "${jobId}" is running. Wait until it has ended, or use another job_id.`);
-  }
 }
 
 export class VerifyInterrupted extends VaultError {
@@ -106,7 +100,7 @@ async function beginRun({ jobs }: VerifyRooms, backup: Backup, { job_id, signal 
   const { backup_id, filename, stored_size } = backup;
   const message = `Waiting to verify ${filename}`;
   const begun = await jobs.begin({ task: 'verify', job_id, backup_id, run_id, total: stored_size, message });
-  if (begun.kind === 'running') throw new JobBusy(job_id);
+  if (begun.kind === 'running') throw new JobRunning(job_id);
   const started_at = new Date().toISOString();
   return { backup, job_id, run_id, started_at, job: jobs.publisher(job_id, run_id), signal };
 }

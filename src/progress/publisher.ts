@@ -16,6 +16,13 @@ export class JobUnavailable extends VaultError {
   }
 }
 
+/** A job has one run at a time. */
+export class JobRunning extends VaultError {
+  constructor(jobId: string) {
+    super('job-running', `The job "${jobId}" is running. Wait until it has ended, or use another job_id.`);
+  }
+}
+
 /** The job belongs to another run, or was taken for dead and cleaned up. */
 export class JobSuperseded extends VaultError {
   readonly jobId: string;
