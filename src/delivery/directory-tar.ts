@@ -5,7 +5,7 @@ import { TAR_END, tarHeader, tarPadding } from '../archive/tar-write.ts';
 import { concat } from '../shared/bytes.ts';
 import { DIRECTORY_BATCH_MEMBERS } from '../shared/limits.ts';
 import type { ReadSpan } from '../shared/seek-points.ts';
-import { bytesOwner, memberContent } from './archive.ts';
+import { bytesOwner, hasBytes, memberContent } from './archive.ts';
 import { ForwardReader } from './forward-reader.ts';
 
 const SLASH = Uint8Array.of(0x2f);
@@ -19,7 +19,7 @@ type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
  * The index has the order of paths, the bytes have the order of the archive. So members go out in batches, each in the
  * archive's order, which one decoder passes once; between the batches stays the order of paths, by which directories
  * come before what is in them. Hard links come last, when what they link to is out: as links where that lies in the
- * directory too, else as files. Memory is a batch.
+ * directory too, else as what those are. Memory is a batch.
  *
  * @param readTar reads the decoded archive
  */
@@ -47,6 +47,7 @@ async function* hardLinks(index: MemberIndex, directory: Uint8Array, readTar: Re
     const owner = await bytesOwner(index, link);
     const isOut = owner !== null && owner !== link && (await goesOut(index, directory, owner));
     if (owner === null || isOut) yield tarHeader(link);
+    else if (!hasBytes(owner)) yield tarHeader({ ...owner, path: link.path });
     else yield* tarEntry({ ...link, type: 'file', linkTarget: null, size: owner.size }, owner, readTar);
   }
 }
