@@ -65,7 +65,8 @@ async function storedPieces(
   pieceBytes: number,
 ): Promise<(signal: AbortSignal) => Pieces> {
   const key = dataKey(backup.backup_id);
-  const first = await store.read(key, { span });
+  // No range is satisfiable of an object that is empty.
+  const first = await store.read(key, span.length === 0 ? {} : { span });
   if (first.kind !== 'open') throw new StoredDataLost(first.kind, key);
   if (first.size !== backup.stored_size) {
     await first.body.cancel();
@@ -86,8 +87,8 @@ async function decodedSpan(
   const points = await storedPoints(rooms, backup);
   const key = dataKey(backup.backup_id);
   return (signal) => {
-    const read = (encoded: ByteSpan) =>
-      readResuming(rooms.store, key, encoded, { pieceBytes: DECODE_READ_BYTES, signal });
+    const options = { pieceBytes: DECODE_READ_BYTES, objectBytes: backup.stored_size, signal };
+    const read = (encoded: ByteSpan) => readResuming(rooms.store, key, encoded, options);
     return layerReader(read, { codec: 'zstd', points }, rooms)(span);
   };
 }

@@ -44,7 +44,7 @@ export function openDirectoryTar(
 /** Reads the decoded archive; a read that breaks is taken up again. */
 function tarReader(rooms: DeliveryRooms, backup: Backup, index: MemberIndex, signal: AbortSignal): ReadSpan {
   const key = dataKey(backup.backup_id);
-  const readStored = (span: ByteSpan) =>
-    readResuming(rooms.store, key, span, { pieceBytes: DECODE_READ_BYTES, signal });
+  const options = { pieceBytes: DECODE_READ_BYTES, objectBytes: backup.stored_size, signal };
+  const readStored = (span: ByteSpan) => readResuming(rooms.store, key, span, options);
   return readLayers(readStored, index.layers, { engine: rooms.engine });
 }

@@ -26,7 +26,7 @@ export type ObjectRead =
   | { readonly kind: 'changed' };
 
 export interface ReadOptions {
-  /** At least one byte, which begins before the object's end. What lies behind the end is not given. */
+  /** At least one byte. What lies behind the object's end is not given; all behind it throws {@link StoredDataLost}. */
   readonly span?: ByteSpan | undefined;
   /** Only this version of the object. */
   readonly etag?: string | undefined;
@@ -54,11 +54,7 @@ export class ObjectStore {
       ...(span && { range: { offset: span.offset, length: span.length } }),
       ...(etag !== undefined && { onlyIf: { etagMatches: etag } }),
     };
-    const object: R2ObjectBody | R2Object | null = await this.#call(
-      'get',
-      () => this.#bucket.get(key, options),
-      policy,
-    );
+    const object: R2ObjectBody | R2Object | null = await this.#call('get', () => this.#get(key, options), policy);
     if (!object) return { kind: 'missing' };
     if (!hasBody(object)) return { kind: 'changed' };
     return { kind: 'open', body: object.body, etag: object.etag, size: object.size };
@@ -71,8 +67,8 @@ export class ObjectStore {
   async readBytes(key: string, span: ByteSpan): Promise<Uint8Array> {
     if (span.length === 0) return new Uint8Array();
     return this.#call('get', async () => {
-      const object = await this.#bucket.get(key, { range: { offset: span.offset, length: span.length } });
-      if (!object) throw new StoredDataLost('missing', key);
+      const object = await this.#get(key, { range: { offset: span.offset, length: span.length } });
+      if (!object || !hasBody(object)) throw new StoredDataLost('missing', key);
       if (object.size < span.offset + span.length) {
         await object.body.cancel();
         throw new StoredDataLost('cut', key);
@@ -154,6 +150,15 @@ export class ObjectStore {
       await this.#call('abort multipart upload', () => upload.abort());
     } catch (error) {
       if (!isNoSuchUpload(error instanceof Error ? error.cause : null)) throw error;
+    }
+  }
+
+  /** An object that ends before the span begins is an error for R2, and another try would not make it longer. */
+  async #get(key: string, options: R2GetOptions): Promise<R2ObjectBody | R2Object | null> {
+    try {
+      return await this.#bucket.get(key, options);
+    } catch (error) {
+      throw r2ErrorNumber(error) === RANGE_NOT_SATISFIABLE ? new StoredDataLost('cut', key) : error;
     }
   }
 

@@ -9,6 +9,8 @@ import { StoredDataLost } from './stored-data-lost.ts';
 export interface ResumingReadOptions {
   /** Bytes of a piece, and what is held. */
   readonly pieceBytes: number;
+  /** The size of the whole object, where it is known: one of another size is not the one that is meant. */
+  readonly objectBytes?: number | undefined;
   /** Aborting it cancels the stream at once, also during a read or a wait, and ends the pieces with its reason. */
   readonly signal?: AbortSignal | undefined;
   /** This span of the object, opened before. Who never pulls a piece cancels it himself. */
@@ -86,7 +88,7 @@ async function* piecesOf(
   key: string,
   { offset, length }: ByteSpan,
   again: boolean,
-  { pieceBytes, signal }: ResumingReadOptions,
+  { pieceBytes, objectBytes, signal }: ResumingReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = pieceReader(body, Math.min(pieceBytes, length));
   const cancel = () => void reader.cancel(signal?.reason);
@@ -94,6 +96,7 @@ async function* piecesOf(
   try {
     signal?.throwIfAborted();
     if (size < offset + length) throw new StoredDataLost('cut', key);
+    if (size !== (objectBytes ?? size)) throw new StoredDataLost('changed', key);
     yield* exactly(reader, length, pieceBytes, again ? 1 : pieceBytes, signal);
   } finally {
     signal?.removeEventListener('abort', cancel);
