@@ -12,6 +12,10 @@ import {
   SCAN_FRAMES,
   SCAN_FREE_BYTES,
   SCAN_ONE_SHOT_BYTES,
+  SCAN_SLICE_BYTES,
+  SCAN_STEPS,
+  SCAN_YIELD_BYTES,
+  SCAN_YIELD_FRAMES,
 } from '../shared/limits.ts';
 import { type Layer, singlePoint } from '../shared/seek-points.ts';
 import type { Pieces, Stage } from '../shared/streams.ts';
@@ -23,17 +27,36 @@ export interface ScannedArchive {
   readonly inner: (uploadedBytes: number) => Layer | null;
 }
 
-class TooManyFrames extends VaultError {
-  constructor() {
-    super('file-too-large', `The archive is compressed in more than ${SCAN_FRAMES} pieces`);
+/** What `take` throws when it wants no more members: the scan ends, and so does the decoding for it. */
+export class EnoughMembers extends Error {
+  readonly stopped: Stopped;
+
+  constructor(stopped: Stopped) {
+    super(stopped.reason);
+    this.name = new.target.name;
+    this.stopped = stopped;
   }
+}
+
+class TooManyPieces extends VaultError {
+  constructor(most: number) {
+    super('file-too-large', `The archive is compressed in more than ${most} pieces`);
+  }
+}
+
+/** How much may be done, beside bytes of content. */
+export interface ScanBounds {
+  /** SCAN_FRAMES by default. */
+  readonly frames?: number;
+  /** SCAN_STEPS by default. */
+  readonly steps?: number;
 }
 
 type TakeMember = (member: Member) => void | Promise<void>;
 
 /**
  * Reads an upload as a tar archive, also within zstd or gzip, and tells its members. null where it is no archive. What
- * is broken ends the reading and is told, not thrown; errors of `take` are.
+ * is broken ends the reading and is told, not thrown; errors of `take` are, but for {@link EnoughMembers}.
  *
  * @param first how the upload begins: that tells the compression
  */
@@ -42,12 +65,22 @@ export async function scanArchive(
   first: Uint8Array,
   engine: ZstdEngine,
   take: TakeMember,
+  { frames = SCAN_FRAMES, steps = SCAN_STEPS }: ScanBounds = {},
 ): Promise<ScannedArchive | null> {
   const codec = compressedAs(first);
-  if (codec === null) return scanned(await scanTar(uploaded, take), () => null);
-  const expansion = codec === 'zstd' ? ofZstd(engine) : ofGzip();
-  const end = await scanTar(expansion.content(uploaded), take);
+  if (codec === null) return scanned(await tarEnd(uploaded, take), () => null);
+  const expansion = codec === 'zstd' ? ofZstd(engine, frames, steps) : ofGzip(frames);
+  const end = await tarEnd(expansion.content(uploaded), take);
   return scanned(expansion.explain(end), (uploadedBytes) => ({ codec, points: expansion.points(uploadedBytes) }));
+}
+
+async function tarEnd(archive: Pieces, take: TakeMember): Promise<TarEnd> {
+  try {
+    return await scanTar(archive, take);
+  } catch (error) {
+    if (error instanceof EnoughMembers) return { kind: 'stopped', stopped: error.stopped };
+    throw error;
+  }
 }
 
 function scanned(end: TarEnd, inner: ScannedArchive['inner']): ScannedArchive | null {
@@ -55,44 +88,77 @@ function scanned(end: TarEnd, inner: ScannedArchive['inner']): ScannedArchive | 
   return { stopped: end.kind === 'stopped' ? end.stopped : null, inner };
 }
 
-function ofZstd(engine: ZstdEngine) {
+function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number) {
+  const countFrame = counter(mostFrames);
   const collector = new PointsCollector();
   /** A frame's told end may lie behind what was decoded of it, where the archive ends before. */
   let told = 0;
   const decode = zstdDecode({
-    engine,
+    engine: inBackground(engine),
     maxBytes: SCAN_CONTENT_BYTES,
     oneShotBytes: SCAN_ONE_SHOT_BYTES,
     onFrame: (frame) => {
+      countFrame();
       collector.add(frame);
-      if (collector.frames > SCAN_FRAMES) throw new TooManyFrames();
       told = frame.contentOffset + (frame.contentBytes ?? 0);
     },
+    onStep: counter(mostSteps),
   });
-  return expanding(decode, (uploadedBytes, contentBytes) =>
-    collector.finish(uploadedBytes, Math.max(told, contentBytes)),
-  );
+  const points = (uploadedBytes: number, contentBytes: number) =>
+    collector.finish(uploadedBytes, Math.max(told, contentBytes));
+  return expanding(decode, { points, frames: () => collector.frames });
 }
 
-function ofGzip() {
+function ofGzip(mostMembers: number) {
   let members = 0;
+  const countMember = counter(mostMembers);
   const onMember = () => {
+    countMember();
     members += 1;
-    if (members > SCAN_FRAMES) throw new TooManyFrames();
   };
-  return expanding(gunzip({ maxBytes: SCAN_CONTENT_BYTES, onMember }), singlePoint);
+  return expanding(gunzip({ maxBytes: SCAN_CONTENT_BYTES, onMember }), { points: singlePoint, frames: () => members });
+}
+
+/** To be called for each of something; throws where there are more than `most`. */
+function counter(most: number): () => void {
+  let count = 0;
+  return () => {
+    count += 1;
+    if (count > most) throw new TooManyPieces(most);
+  };
+}
+
+/** The scan goes at the pace of whoever uploads: where an engine has but one decoder of groups, it makes way. */
+function inBackground(engine: ZstdEngine): ZstdEngine {
+  return { ...engine, decompressor: (windowBytes) => engine.decompressor(windowBytes, { background: true }) };
+}
+
+interface Compression {
+  readonly points: (uploadedBytes: number, contentBytes: number) => Layer['points'];
+  /** Frames or members met so far. */
+  readonly frames: () => number;
 }
 
 /** A decoder whose faults end its content instead of breaking it, bombs among them, and are explained afterwards. */
-function expanding(decode: Stage, pointsOf: (uploadedBytes: number, contentBytes: number) => Layer['points']) {
+function expanding(decode: Stage, { points, frames }: Compression) {
   let uploadedBytes = 0;
   let contentBytes = 0;
   let fault: string | null = null;
 
   async function* counted(uploaded: Pieces): AsyncGenerator<Uint8Array, void, undefined> {
+    let resting = { contentBytes: 0, frames: 0 };
     for await (const piece of uploaded) {
-      uploadedBytes += piece.length;
-      yield piece;
+      for (let at = 0; at < piece.length; at += SCAN_SLICE_BYTES) {
+        const slice = piece.subarray(at, at + SCAN_SLICE_BYTES);
+        uploadedBytes += slice.length;
+        yield slice;
+        const much =
+          contentBytes - resting.contentBytes > SCAN_YIELD_BYTES || frames() - resting.frames > SCAN_YIELD_FRAMES;
+        if (!much) continue;
+        // Decoding waits for nothing but bytes, and the isolate has other requests, and timers.
+        await scheduler.wait(0);
+        resting = { contentBytes, frames: frames() };
+      }
     }
   }
 
@@ -119,6 +185,6 @@ function expanding(decode: Stage, pointsOf: (uploadedBytes: number, contentBytes
       return { kind: 'stopped', stopped: { offset, reason: fault } };
     },
 
-    points: (bytes: number) => pointsOf(bytes, contentBytes),
+    points: (bytes: number) => points(bytes, contentBytes),
   };
 }

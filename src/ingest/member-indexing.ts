@@ -1,5 +1,5 @@
-import { IndexFull, MemberIndexWriter } from '../archive/index-writer.ts';
-import type { Member, Stopped } from '../archive/member.ts';
+import { IndexFull, MemberIndexWriter, type MemberIndexWriterOptions } from '../archive/index-writer.ts';
+import type { Member } from '../archive/member.ts';
 import type { ArchiveSummary } from '../catalogue/backups.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { HandOff } from '../shared/hand-off.ts';
@@ -8,10 +8,13 @@ import type { Layer } from '../shared/seek-points.ts';
 import { indexKey, indexRunKey } from '../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { type ScannedArchive, scanArchive } from './archive-scan.ts';
+import { EnoughMembers, type ScannedArchive, scanArchive } from './archive-scan.ts';
 
 /** Blocks of the index: read in milliseconds at any level, and written while the sender waits. */
 const INDEX_LEVEL = 3;
+
+/** Each has its default. */
+export type IndexBounds = Pick<MemberIndexWriterOptions, 'runBytes' | 'maxRuns'>;
 
 /**
  * Indexes the members of an archive while its bytes go by: {@link give} the pieces of an upload, {@link end} them, and
@@ -26,14 +29,15 @@ export class MemberIndexing {
   readonly #handOff = new HandOff();
   #given = 0;
   #scan: Promise<ScannedArchive | null> | null = null;
-  #full: Stopped | null = null;
+  #writer: ObjectWriter | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(store: ObjectStore, engine: ZstdEngine, backupId: string) {
+  constructor(store: ObjectStore, engine: ZstdEngine, backupId: string, bounds: IndexBounds = {}) {
     this.#store = store;
     this.#engine = engine;
     this.#backupId = backupId;
     this.#index = new MemberIndexWriter({
+      ...bounds,
       runs: {
         put: (run, bytes) => store.put(indexRunKey(backupId, run), bytes),
         read: (run, span) => store.readBytes(indexRunKey(backupId, run), span),
@@ -64,22 +68,25 @@ export class MemberIndexing {
   async write(outer: Layer | null, noteOpen: (open: OpenUpload) => Promise<void>): Promise<ArchiveSummary | null> {
     const archive = await this.#scan;
     if (!archive) return null;
-    const stopped = this.#full ?? archive.stopped;
+    const { stopped } = archive;
     const layers = [outer, archive.inner(this.#given)].filter((layer) => layer !== null);
     const writer = new ObjectWriter(this.#store, indexKey(this.#backupId), INDEX_PART_BYTES, noteOpen);
+    this.#writer = writer;
     const compressor = this.#engine.compressor(INDEX_LEVEL);
     try {
       const pieces = this.#index.finish({ stopped, layers }, (bytes) => compressor.compress(bytes));
       for await (const piece of pieces) await writer.write(piece);
       await writer.close();
-    } catch (error) {
-      await writer.abort();
-      throw error;
     } finally {
       compressor.close();
     }
     await this.#removeRuns();
     return { format: 'tar', members: this.#index.members, stopped };
+  }
+
+  /** After a failure: what is on its way to the storage is awaited and removed; objects that are there, are not. */
+  async abort(): Promise<void> {
+    await this.#writer?.abort();
   }
 
   /** The scan as a promise that never rejects: give() and end() tell its failure. */
@@ -92,14 +99,13 @@ export class MemberIndexing {
     }
   }
 
-  /** Past a member that the index does not take, it takes none: what it lists is then a whole beginning. */
+  /** At a member that the index does not take, the scan ends: what is listed is then a whole beginning. */
   #add(member: Member): void | Promise<void> {
-    if (this.#full) return;
     try {
       return this.#index.add(member);
     } catch (error) {
       if (!(error instanceof IndexFull) && !(error instanceof RangeError)) throw error;
-      this.#full = { offset: member.headerOffset, reason: error.message };
+      throw new EnoughMembers({ offset: member.headerOffset, reason: error.message });
     }
   }
 

@@ -15,7 +15,7 @@ import type { Pieces } from '../shared/streams.ts';
 import { backupPrefix, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { MemberIndexing } from './member-indexing.ts';
+import { type IndexBounds, MemberIndexing } from './member-indexing.ts';
 
 export interface UploadRooms {
   readonly store: ObjectStore;
@@ -23,6 +23,8 @@ export interface UploadRooms {
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
+  /** Bounds of the members' index; tests have smaller ones. */
+  readonly indexBounds?: IndexBounds;
 }
 
 export interface UploadOrder {
@@ -86,6 +88,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const job = rooms.jobs.publisher(job_id, backup_id);
   const started_at = new Date().toISOString();
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
+  const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   try {
     if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
     const share = await rooms.budget.reserve(
@@ -93,7 +96,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     );
     let backup: Backup;
     try {
-      backup = await receive(rooms, order, job, writer);
+      backup = await receive(rooms, order, job, writer, indexing);
     } finally {
       share.release();
     }
@@ -112,7 +115,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     await noteJob(rooms, order, started_at, 'done', message, null);
     return backup;
   } catch (error) {
-    await takeBack(rooms, order, job, writer, started_at, error);
+    await takeBack(rooms, order, job, [writer, indexing], started_at, error);
     throw error;
   }
 }
@@ -138,9 +141,9 @@ async function receive(
   order: UploadOrder,
   job: JobPublisher,
   writer: ObjectWriter,
+  indexing: MemberIndexing,
 ): Promise<Backup> {
   const digest = sha256Digest();
-  const indexing = new MemberIndexing(rooms.store, rooms.engine, order.backup_id);
   let received = 0;
   const report = (phase: 'receiving' | 'storing' | 'verifying', message: string) =>
     job.publish({
@@ -232,7 +235,7 @@ async function takeBack(
   rooms: UploadRooms,
   order: UploadOrder,
   job: JobPublisher,
-  writer: ObjectWriter,
+  written: readonly { abort(): Promise<void> }[],
   startedAt: string,
   error: unknown,
 ): Promise<void> {
@@ -241,7 +244,7 @@ async function takeBack(
       ? error
       : { code: 'internal-error' as const, message: 'The upload failed. Send it again.' };
   try {
-    await writer.abort();
+    for (const each of written) await each.abort();
     await deleteBackup(rooms.catalogue, order.backup_id);
     await rooms.store.removeAll(backupPrefix(order.backup_id));
   } catch (cause) {

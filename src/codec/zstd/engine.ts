@@ -1,3 +1,5 @@
+import { VaultError } from '../../shared/errors.ts';
+
 /**
  * What the codec asks of a zstd implementation. Everything about files (many frames, skippable frames, limits, seek
  * tables) is above this line, written once; an engine knows single frames.
@@ -37,8 +39,19 @@ export interface ZstdEngine {
    */
   decompressFrame(frame: Uint8Array, contentBytes: number): Uint8Array;
 
-  /** For one frame that is too large to be decoded at once, or of unknown size. */
-  decompressor(windowBytes: number): FrameDecompressor;
+  /**
+   * For one frame that is too large to be decoded at once, or of unknown size. Where an engine has but one, the next
+   * waits for its turn; one in the background does not wait, but throws {@link DecoderBusy}, and does so too once
+   * somebody else wants its place.
+   */
+  decompressor(windowBytes: number, options?: { readonly background?: boolean }): FrameDecompressor;
+}
+
+/** The engine's only decoder is wanted for something else: what was to be done in the background is left undone. */
+export class DecoderBusy extends VaultError {
+  constructor() {
+    super('internal-error', 'The decoder was needed for something else.');
+  }
 }
 
 /** Makes frames, one call after the other. To be closed in a `finally`. */

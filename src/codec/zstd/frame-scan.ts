@@ -51,11 +51,13 @@ export async function scanFrame(
   reader: ByteReader,
   frame: ZstdFrameHeader,
   contentBytes: number,
+  onStep?: () => void,
 ): Promise<number | null> {
   const largestBytes = contentBytes + (contentBytes >> 3) + LARGEST_BLOCK_BYTES;
   let at = frame.headerBytes;
   for (let last = false; !last; ) {
     if (at > largestBytes) return null;
+    onStep?.();
     const block = await scanBlock(reader, at, frame);
     last = block.last;
     at = block.end;

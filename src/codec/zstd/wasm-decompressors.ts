@@ -1,30 +1,35 @@
 import { VaultError } from '../../shared/errors.ts';
 import { IsolateBudget, type Share } from '../../shared/isolate-budget.ts';
-import type { FrameDecompressor } from './engine.ts';
+import { DecoderBusy, type FrameDecompressor } from './engine.ts';
 import type { DecompressStreamBinding, ZstdBinding } from './generated/zstd-codec-glue.js';
 import { MalformedZstd } from './malformed-zstd.ts';
 
 /**
  * The decoders that live in one instance of zstd-codec, one at a time, because its heap holds one window of 8 MiB. The
  * next one waits at its first push. A decoder whose request was killed is freed by the one after it.
+ *
+ * One in the background may last for as long as its upload has a slow sender: nobody waits for it, nor does it wait.
  */
 export class WasmDecompressors {
   readonly #binding: ZstdBinding;
   readonly #turn = new IsolateBudget(1);
   #current: DecompressStreamBinding | undefined;
+  #background: Share | undefined;
 
   constructor(binding: ZstdBinding) {
     this.#binding = binding;
   }
 
-  open(): FrameDecompressor {
+  open(background: boolean): FrameDecompressor {
     let share: Share | undefined;
     let stream: DecompressStreamBinding | undefined;
     return {
       push: async (input) => {
-        share ??= await this.#turn.reserve(1);
+        share ??= background ? await this.#enterIfFree() : await this.#enter();
         stream ??= this.#begin();
-        if (stream !== this.#current) throw new VaultError('internal-error', 'The decoding took too long.');
+        if (stream !== this.#current) {
+          throw background ? new DecoderBusy() : new VaultError('internal-error', 'The decoding took too long.');
+        }
         return transform(stream, input);
       },
       end: () => undefined,
@@ -39,6 +44,17 @@ export class WasmDecompressors {
   warmUp(frame: Uint8Array): void {
     transform(this.#begin(), frame);
     this.#free();
+  }
+
+  async #enter(): Promise<Share> {
+    this.#background?.release();
+    this.#background = undefined;
+    return this.#turn.reserve(1);
+  }
+
+  async #enterIfFree(): Promise<Share> {
+    this.#background = await this.#turn.reserve(1, AbortSignal.abort(new DecoderBusy()));
+    return this.#background;
   }
 
   #begin(): DecompressStreamBinding {

@@ -53,7 +53,7 @@ export function startWasmEngine(): ZstdEngine {
         if (bytes !== contentBytes) throw new MalformedZstd('a frame does not hold what its header says', 0);
         result.resize(bytes, 0);
       }),
-    decompressor: () => decompressors.open(),
+    decompressor: (_windowBytes, { background = false } = {}) => decompressors.open(background),
   };
   const probe = engine.compressFrame(new Uint8Array(1000), 1);
   engine.decompressFrame(probe, 1000);

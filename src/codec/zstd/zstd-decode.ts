@@ -36,6 +36,11 @@ export interface ZstdDecodeOptions {
   /** Told of every frame before any of its content is given; what it throws ends the decoding. Skippable frames are none. */
   readonly onFrame?: (frame: FrameStart) => void;
   /**
+   * Told of every frame, skippable frame and block; what it throws ends the decoding. Each takes time also where it
+   * holds nothing, and may be three bytes: who decodes what strangers send, counts them.
+   */
+  readonly onStep?: () => void;
+  /**
    * Content of a frame up to which it is decoded at once, in bytes, where the caller can hold less than
    * `engine.oneShotBytes`, its default. Larger frames are decoded in groups of blocks, with their window in memory.
    */
@@ -56,7 +61,7 @@ export interface FrameStart {
  * The content of a zstd file. Throws MalformedZstd or ZstdTooLarge; what was given before that is content from before
  * the fault (whole frames, or the checked part of a large one). Holds a frame's compressed bytes and its content.
  */
-export function zstdDecode({ engine, maxBytes, onFrame, oneShotBytes }: ZstdDecodeOptions): Stage {
+export function zstdDecode({ engine, maxBytes, onFrame, onStep, oneShotBytes }: ZstdDecodeOptions): Stage {
   const largestOneShot = Math.min(engine.oneShotBytes, oneShotBytes ?? engine.oneShotBytes);
   return async function* zstdDecoded(source) {
     const reader = new ByteReader(source);
@@ -64,14 +69,15 @@ export function zstdDecode({ engine, maxBytes, onFrame, oneShotBytes }: ZstdDeco
       let made = 0;
       if ((await reader.fill(1)).length === 0) throw new MalformedZstd('there are no bytes', 0);
       while ((await reader.fill(1)).length > 0) {
+        onStep?.();
         const frame = await readFrameHeader(reader);
         if (!frame) continue;
         checkFrame(frame, engine, reader.position);
         if (made + (frame.contentBytes ?? 0) > maxBytes) throw new ZstdTooLarge(maxBytes);
         const encodedOffset = reader.position;
-        const encodedEnd = await frameEnd(reader, frame, largestOneShot);
+        const encodedEnd = await frameEnd(reader, frame, largestOneShot, onStep);
         onFrame?.({ encodedOffset, encodedEnd, contentOffset: made, contentBytes: frame.contentBytes });
-        for await (const piece of decodeFrame(reader, frame, engine, encodedEnd)) {
+        for await (const piece of decodeFrame(reader, frame, engine, encodedEnd, onStep)) {
           made += piece.length;
           if (made > maxBytes) throw new ZstdTooLarge(maxBytes);
           yield piece;
@@ -84,10 +90,15 @@ export function zstdDecode({ engine, maxBytes, onFrame, oneShotBytes }: ZstdDeco
 }
 
 /** Where a frame ends that is decoded at once, which is then buffered whole; null for any other. */
-async function frameEnd(reader: ByteReader, frame: ZstdFrameHeader, oneShotBytes: number): Promise<number | null> {
+async function frameEnd(
+  reader: ByteReader,
+  frame: ZstdFrameHeader,
+  oneShotBytes: number,
+  onStep?: () => void,
+): Promise<number | null> {
   const { contentBytes } = frame;
   if (contentBytes === null || contentBytes > oneShotBytes) return null;
-  const frameBytes = await scanFrame(reader, frame, contentBytes);
+  const frameBytes = await scanFrame(reader, frame, contentBytes, onStep);
   return frameBytes === null ? null : reader.position + frameBytes;
 }
 
@@ -96,9 +107,10 @@ async function* decodeFrame(
   frame: ZstdFrameHeader,
   engine: ZstdEngine,
   encodedEnd: number | null,
+  onStep?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { contentBytes } = frame;
-  if (contentBytes === null || encodedEnd === null) return yield* decodeInGroups(reader, frame, engine);
+  if (contentBytes === null || encodedEnd === null) return yield* decodeInGroups(reader, frame, engine, onStep);
   const frameBytes = encodedEnd - reader.position;
   const whole = reader.buffered.subarray(0, frameBytes);
   const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
@@ -112,6 +124,7 @@ async function* decodeInGroups(
   reader: ByteReader,
   frame: ZstdFrameHeader,
   engine: ZstdEngine,
+  onStep?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const start = reader.position;
   const decompressor = engine.decompressor(frame.windowBytes);
@@ -121,6 +134,7 @@ async function* decodeInGroups(
     for (let last = false; !last; at = 0) {
       let atMost = 0;
       while (!last && at < GROUP_BYTES && atMost < GROUP_BYTES) {
+        onStep?.();
         const block = await scanBlock(reader, at, frame);
         last = block.last;
         at = block.end;
