@@ -18,6 +18,7 @@ import { codecAlone, codecTable } from './parts/codec.ts';
 import { jsonExport } from './parts/json-export.ts';
 import { memory } from './parts/memory.ts';
 import { fanOut, slowSubscriber } from './parts/progress.ts';
+import { randomAccess } from './parts/random-access.ts';
 import { downloads, uploads } from './parts/transfers.ts';
 import { mixedTar } from './support/material.ts';
 import type { Bench, Part } from './support/part.ts';
@@ -35,6 +36,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   export: jsonExport,
   'fan-out': fanOut,
   'slow-subscriber': slowSubscriber,
+  'random-access': randomAccess,
 };
 
 const { values: options } = parseArgs({

@@ -49,3 +49,11 @@ export function mib(bytes: number): string {
 export function speed(bytes: number, seconds: number): string {
   return `${(bytes / (1024 * 1024) / seconds).toFixed(0)} MiB/s`;
 }
+
+export function kib(bytes: number): string {
+  return `${(bytes / 1024).toFixed(0)} KiB`;
+}
+
+export function ms(seconds: number): string {
+  return `${(seconds * 1000).toFixed(1)} ms`;
+}

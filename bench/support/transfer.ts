@@ -5,7 +5,10 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 export interface Transfer {
+  /** Until the last byte. */
   readonly seconds: number;
+  /** Until the first byte of the answer. */
+  readonly firstByteSeconds: number;
   readonly body: string;
 }
 
@@ -15,20 +18,31 @@ export function putFile(url: string, file: string, token = ''): Promise<Transfer
 }
 
 /** PUT of `times` copies of a file as one body without a length. */
-export async function putCopies(url: string, file: string, times: number, token = ''): Promise<Transfer> {
+export function putCopies(url: string, file: string, times: number, token = ''): Promise<Transfer> {
+  async function* copies() {
+    for (let i = 0; i < times; i++) yield* createReadStream(file, { highWaterMark: 1024 * 1024 });
+  }
+  return putPieces(url, copies(), token);
+}
+
+/** PUT of a body without a length, which is made while it goes out. Its pieces are better large. */
+export function putPieces(
+  url: string,
+  pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  token = '',
+): Promise<Transfer> {
   return curl(['-T', '-', url], token, async (input) => {
-    for (let i = 0; i < times; i++) {
-      for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
-        if (!input.write(chunk)) await once(input, 'drain');
-      }
+    for await (const piece of pieces) {
+      if (!input.write(piece)) await once(input, 'drain');
     }
     input.end();
   });
 }
 
-/** GET, to a file or to nowhere. Gives the seconds until the last byte. */
-export function get(url: string, token = '', file = '/dev/null'): Promise<Transfer> {
-  return curl(['-o', file, '-H', 'Accept-Encoding: identity', url], token);
+/** GET, to a file or to nowhere. `range`: as "0-99", of the bytes that the URL stands for. */
+export function get(url: string, token = '', file = '/dev/null', range = ''): Promise<Transfer> {
+  const span = range === '' ? [] : ['-r', range];
+  return curl(['-o', file, '-H', 'Accept-Encoding: identity', ...span, url], token);
 }
 
 async function curl(
@@ -37,9 +51,13 @@ async function curl(
   feed?: (input: NodeJS.WritableStream) => Promise<void>,
 ): Promise<Transfer> {
   const auth = token === '' ? [] : ['-H', `Authorization: Bearer ${token}`];
-  const child = spawn('curl', ['-sS', '-f', '--max-time', '300', '-w', '\n%{time_total}', ...auth, ...args], {
-    stdio: [feed ? 'pipe' : 'ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    'curl',
+    ['-sS', '-f', '--max-time', '300', '-w', '\n%{time_starttransfer} %{time_total}', ...auth, ...args],
+    {
+      stdio: [feed ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+    },
+  );
   let output = '';
   let errors = '';
   child.stdout?.on('data', (text) => {
@@ -56,7 +74,11 @@ async function curl(
   const [code] = await closed;
   if (code !== 0) throw new Error(`curl ${args.at(-1)} ended with ${code}: ${errors}${output}`);
   const cut = output.lastIndexOf('\n');
-  return { seconds: Number(output.slice(cut + 1)), body: output.slice(0, cut) };
+  const [firstByteSeconds = Number.NaN, seconds = Number.NaN] = output
+    .slice(cut + 1)
+    .split(' ')
+    .map(Number);
+  return { seconds, firstByteSeconds, body: output.slice(0, cut) };
 }
 
 /** Seconds that a command takes from its start to its end, its output thrown away. */

@@ -11,6 +11,7 @@ export interface Receipt {
   readonly stored_size: number;
   readonly file_size: number;
   readonly checksum: string;
+  readonly archive: { readonly members: number; readonly stopped: { readonly reason: string } | null } | null;
 }
 
 export const VAULT = 'wrangler.toml';

@@ -1,9 +1,10 @@
 /**
- * The vault, and beside it routes that drive what no client can drive: a job's publisher, and an export whose pages
- * are counted.
+ * The vault, and beside it routes that drive what no client can drive: a job's publisher, an export whose pages are
+ * counted, and reads of the bucket, counted and bare.
  */
 import vault, { ProgressRoom } from '../../src/index.ts';
 import { type Env, services } from '../../src/services.ts';
+import { countedEnv, forget, takeReads } from './reads.ts';
 
 export { ProgressRoom };
 
@@ -17,11 +18,24 @@ export default {
         return Response.json(await publish(env, job, number('updates'), number('every_ms')));
       case '/bench/export-pages':
         return Response.json(await pagesAtFirstByte(request, env, context));
+      case '/bench/reads':
+        return Response.json(takeReads());
+      case '/bench/forget':
+        forget();
+        return Response.json({});
+      case '/bench/range':
+        return bareRange(env, url.searchParams.get('key') ?? '', number('offset'), number('bytes'));
       default:
-        return vault.fetch(request, env, context);
+        return vault.fetch(request, countedEnv(env), context);
     }
   },
 } satisfies ExportedHandler<Env>;
+
+/** R2 and nothing else. */
+async function bareRange({ VAULT }: Env, key: string, offset: number, length: number): Promise<Response> {
+  const object = await VAULT.get(key, { range: { offset, length } });
+  return object ? new Response(object.body) : new Response(null, { status: 404 });
+}
 
 /** Tells a job of `updates` steps, one each `every_ms`. Messages carry the time at which they were published. */
 async function publish(env: Env, jobId: string, updates: number, everyMs: number) {
