@@ -115,8 +115,12 @@ async function* decodeFrame(
   const whole = reader.buffered.subarray(0, frameBytes);
   const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
   reader.consume(frameBytes);
-  yield plainBytes(content);
-  release(content);
+  try {
+    yield plainBytes(content);
+  } finally {
+    // Also where the consumer leaves: who fetches one file wants a few bytes of a frame, and leaves it each time.
+    release(content);
+  }
 }
 
 /** Bytes of a large frame, a few blocks at a time. The reader stands behind the frame afterwards. */

@@ -197,6 +197,14 @@ describe.each(bothEngines)('zstdDecode with the $name engine', (engine) => {
     expect(firstDifference(concat(held), large)).toBeNull();
   });
 
+  test('the memory of a frame is given back to who leaves in the middle of it', async () => {
+    const decoded = zstdDecode({ engine, maxBytes })(chunked(engine.compressFrame(noise(400_000), 1), 100_000));
+    const { value: piece } = await decoded.next();
+    expect(piece?.length).toBe(400_000);
+    await decoded.return();
+    expect(piece?.length).toBe(0);
+  });
+
   test('many decoders at once do not mix', async () => {
     const large = vectors.filter(({ name }) => name.startsWith('large'));
     const digests = await Promise.all(large.map(async (v) => hex(await sha256(await decode(fileOf(v), 1000)))));
