@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { codecAlone, codecTable } from './parts/codec.ts';
 import { jsonExport } from './parts/json-export.ts';
+import { indexedUploads, manyFiles } from './parts/member-index.ts';
 import { memory } from './parts/memory.ts';
 import { fanOut, slowSubscriber } from './parts/progress.ts';
 import { randomAccess } from './parts/random-access.ts';
@@ -37,6 +38,8 @@ const PARTS: Readonly<Record<string, Part>> = {
   'fan-out': fanOut,
   'slow-subscriber': slowSubscriber,
   'random-access': randomAccess,
+  'indexed-uploads': indexedUploads,
+  'many-files': manyFiles,
 };
 
 const { values: options } = parseArgs({

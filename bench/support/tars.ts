@@ -3,7 +3,9 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs';
 
 const BLOCK = 512;
 const MIB = 1024 * 1024;
-const [SIZE_AT, CHECKSUM_AT] = [124, 148];
+const SIZE_AT = 124;
+/** Where a header has its checksum, which begins with a digit. */
+export const CHECKSUM_AT = 148;
 const MTIME = 1_700_000_000;
 
 /** What a ustar header is before it has a name, a size and a checksum. */
