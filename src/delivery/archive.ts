@@ -10,6 +10,7 @@ import { VaultError } from '../shared/errors.ts';
 import type { ByteSpan, ReadSpan } from '../shared/seek-points.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { indexKey } from '../store/object-keys.ts';
+import { StoredDataLost } from '../store/stored-data-lost.ts';
 import type { DeliveryRooms } from './body.ts';
 
 /** Indexes that this isolate has opened, by backup; they never change. Bounded by what they hold. */
@@ -31,19 +32,18 @@ export class MemberNotFound extends VaultError {
   }
 }
 
-/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}. */
+/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, StoredDataLost. */
 export async function openIndex({ store, engine, indexes }: ArchiveRooms, backup: Backup): Promise<MemberIndex> {
   const known = indexes.get(backup.backup_id);
   if (known) return known;
+  if (!backup.archive) throw new NotAnArchive(backup.filename);
   const key = indexKey(backup.backup_id);
-  const index = backup.archive
-    ? await MemberIndex.open({
-        readTail: (bytes) => store.readTail(key, bytes),
-        read: (span) => store.readBytes(key, span),
-        decompress: (frame, contentBytes) => plainBytes(engine.decompressFrame(frame, contentBytes)),
-      })
-    : null;
-  if (!index) throw new NotAnArchive(backup.filename);
+  const index = await MemberIndex.open({
+    readTail: (bytes) => store.readTail(key, bytes),
+    read: (span) => store.readBytes(key, span),
+    decompress: (frame, contentBytes) => plainBytes(engine.decompressFrame(frame, contentBytes)),
+  });
+  if (!index) throw new StoredDataLost('missing', key);
   indexes.set(backup.backup_id, index);
   return index;
 }

@@ -55,6 +55,16 @@ describe('ObjectStore.readBytes', () => {
     await expect(store.readBytes('none', { offset: 0, length: 1 })).rejects.toMatchObject({ how: 'missing' });
   });
 
+  it('takes an object that ends before the span begins for cut, at once, as read() does', async () => {
+    await env.VAULT.put('ends', content);
+    const { bucket, calls } = faultyBucket(env.VAULT, { at: 99 });
+    const span = { offset: 1000, length: 5 };
+    const lost = { code: 'stored-data-corrupt', how: 'cut' };
+    await expect(new ObjectStore(bucket).readBytes('ends', span)).rejects.toMatchObject(lost);
+    await expect(new ObjectStore(bucket).read('ends', { span })).rejects.toMatchObject(lost);
+    expect(calls).toEqual(['get', 'get']);
+  });
+
   it('reads again whole when the body breaks or ends early, at any byte, three times in all', async () => {
     await env.VAULT.put('again', content);
     for (const how of ['break', 'end'] as const) {
