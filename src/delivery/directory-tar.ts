@@ -1,6 +1,6 @@
 import type { Member } from '../archive/member.ts';
 import type { MemberIndex } from '../archive/member-index.ts';
-import { startsWith } from '../archive/member-order.ts';
+import { comparePaths, startsWith } from '../archive/member-order.ts';
 import { TAR_END, tarHeader, tarPadding } from '../archive/tar-write.ts';
 import { concat } from '../shared/bytes.ts';
 import { DIRECTORY_BATCH_MEMBERS } from '../shared/limits.ts';
@@ -18,38 +18,64 @@ type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
  *
  * The index has the order of paths, the bytes have the order of the archive. So members go out in batches, each in the
  * archive's order, which one decoder passes once; between the batches stays the order of paths, by which directories
- * come before what is in them. Hard links come last, when what they link to is out: as links where that lies in the
- * directory too, else as what those are. Memory is a batch.
+ * come before what is in them. A hard link stands in its place too if what it links to is out by then; GNU tar has set
+ * a directory's time when something else followed, and would not do so again for a link that comes late. All others
+ * come last: as links where what they link to lies in the directory, else as what that is. Memory is a batch.
  *
  * @param readTar reads the decoded archive
  */
 export async function* directoryTar(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
-  let links = false;
+  let late = false;
   for await (const batch of inBatches(directoryMembers(index, directory))) {
+    const lastPath = lastPathOf(batch);
     batch.sort((a, b) => a.headerOffset - b.headerOffset);
     const reader = new ForwardReader(readTar, index.layers, endOf(batch));
     try {
       for (const member of batch) {
-        if (member.type === 'hardlink') links = true;
-        else yield* tarEntry(member, member, reader.span);
+        if (member.type !== 'hardlink') yield* tarEntry(member, member, reader.span);
+        else if (await linksBack(index, directory, member, lastPath)) yield tarHeader(member);
+        else late = true;
       }
     } finally {
       await reader.close();
     }
   }
-  if (links) yield* hardLinks(index, directory, readTar);
+  if (late) yield* lateLinks(index, directory, readTar);
   yield TAR_END;
 }
 
-async function* hardLinks(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
-  for await (const link of directoryMembers(index, directory)) {
-    if (link.type !== 'hardlink') continue;
-    const owner = await bytesOwner(index, link);
-    const isOut = owner !== null && owner !== link && (await goesOut(index, directory, owner));
-    if (owner === null || isOut) yield tarHeader(link);
-    else if (!hasBytes(owner)) yield tarHeader({ ...owner, path: link.path });
-    else yield* tarEntry({ ...link, type: 'file', linkTarget: null, size: owner.size }, owner, readTar);
+async function* lateLinks(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
+  for await (const batch of inBatches(directoryMembers(index, directory))) {
+    const lastPath = lastPathOf(batch);
+    for (const link of batch) {
+      if (link.type !== 'hardlink' || (await linksBack(index, directory, link, lastPath))) continue;
+      yield* lateLink(index, directory, link, readTar);
+    }
   }
+}
+
+async function* lateLink(index: MemberIndex, directory: Uint8Array, link: Member, readTar: ReadSpan): Bytes {
+  const owner = await bytesOwner(index, link);
+  const isOut = owner !== null && owner !== link && (await goesOut(index, directory, owner));
+  if (owner === null || isOut) yield tarHeader(link);
+  else if (!hasBytes(owner)) yield tarHeader({ ...owner, path: link.path });
+  else yield* tarEntry({ ...link, type: 'file', linkTarget: null, size: owner.size }, owner, readTar);
+}
+
+/**
+ * Whether what a hard link links to is out when the link's turn comes: an owner stands before its links in the archive,
+ * so it is if it belongs to the link's batch, which ends with `lastPath`, or to one before.
+ */
+async function linksBack(
+  index: MemberIndex,
+  directory: Uint8Array,
+  link: Member,
+  lastPath: Uint8Array,
+): Promise<boolean> {
+  const owner = await bytesOwner(index, link);
+  if (owner === null || owner === link) return false;
+  if (comparePaths(owner.path, owner.path.length, lastPath, lastPath.length) > 0) return false;
+  return goesOut(index, directory, owner);
 }
 
 /** Whether that member, and none that came later under its name, is part of the directory's tar. */
@@ -90,6 +116,11 @@ function samePath(a: Pick<Member, 'path'>, b: Pick<Member, 'path'>): boolean {
 
 function endOf(batch: readonly Member[]): number {
   return batch.reduce((end, member) => Math.max(end, member.dataOffset + member.dataBytes), 0);
+}
+
+/** Of a batch that is still in the order of paths. */
+function lastPathOf(batch: readonly Member[]): Uint8Array {
+  return batch.at(-1)?.path ?? new Uint8Array();
 }
 
 async function* inBatches(members: AsyncIterable<Member>): AsyncGenerator<Member[], void, undefined> {

@@ -124,7 +124,7 @@ const archives: [title: string, make: string, extractOptions?: string][] = [
 
 /** GNU tar's answer to `a.tar`: the directory that holds it. */
 async function extractedByTar(options = ''): Promise<string> {
-  await bash(`rm -rf extracted; mkdir extracted; tar -C extracted --delay-directory-restore ${options} -xpf a.tar`);
+  await bash(`rm -rf extracted; mkdir extracted; tar -C extracted ${options} -xpf a.tar`);
   return files.path('extracted');
 }
 
@@ -260,20 +260,20 @@ describe('a directory comes out as a fresh tar:', () => {
     expect(second).toEqual(first);
   }
 
-  const whole: [title: string, name: string, make: string][] = [
+  const whole: [title: string, name: string, make: string, extractOptions?: string][] = [
     ['as it is', 'a.tar', 'tar --format=pax -cf a.tar tree; ln a.tar packed'],
     ['sparse', 'a.tar', 'tar --format=pax -S -cf a.tar tree; ln a.tar packed'],
     ['below "."', 'a.tar', 'tar --format=pax -cf a.tar ./tree; ln a.tar packed'],
-    ['of bsdtar', 'a.tar', 'bsdtar --format=pax -cf a.tar tree; ln a.tar packed'],
+    // bsdtar goes back to directories that it has left, whose times GNU tar has set by then.
+    ['of bsdtar', 'a.tar', 'bsdtar --format=pax -cf a.tar tree; ln a.tar packed', '--delay-directory-restore'],
     ['.tar.gz', 'a.tar.gz', 'tar --format=pax -cf a.tar tree; gzip -1 -c a.tar > packed'],
   ];
 
-  it.each(whole)('the whole archive, %s', async (_, name, make) => {
+  it.each(whole)('the whole archive, %s', async (_, name, make, options = '') => {
     await bash(`rm -f a.tar packed; ${make}`);
     const receipt = await put(vault, files.path('packed'), name);
-    const extracted = `${await extractedByTar()}/tree`;
-    // Hard links may come last, when GNU tar has set the times of their directories already.
-    const byTar = await extractedDirectory(receipt, '', 'tar --delay-directory-restore');
+    const extracted = `${await extractedByTar(options)}/tree`;
+    const byTar = await extractedDirectory(receipt, '', `tar ${options}`);
     await compareTrees(extracted, `${byTar}/tree`);
     // diff takes special files for different ones, whatever they are.
     const special = ['fifo', 'block', 'character'].flatMap((kind) => ['-x', kind]);
