@@ -17,7 +17,14 @@ export interface HeapSample {
 }
 
 export interface HeapSampler {
+  /** What is left after a collection: no garbage. */
+  collect(): Promise<HeapSample>;
   stop(): Promise<HeapSample[]>;
+}
+
+interface InspectorAnswer {
+  readonly id?: number;
+  readonly result?: Partial<Record<string, number>>;
 }
 
 export async function sampleHeap(worker: LocalWorker): Promise<HeapSampler> {
@@ -31,18 +38,33 @@ export async function sampleHeap(worker: LocalWorker): Promise<HeapSampler> {
   const runtime = runtimeProcesses(worker.pid);
   const began = Date.now();
   let id = 0;
+  const answers = new Map<number, (sample: HeapSample) => void>();
   socket.addEventListener('message', ({ data }) => {
-    const { result } = JSON.parse(String(data)) as { result?: Partial<Record<string, number>> };
+    const { id: answered = 0, result } = JSON.parse(String(data)) as InspectorAnswer;
     if (result?.usedSize === undefined) return;
-    samples.push({
+    const sample = {
       ms: Date.now() - began,
       heap: result.usedSize,
       buffers: (result.backingStorageSize ?? 0) + (result.embedderHeapUsedSize ?? 0),
       resident: residentBytes(runtime),
-    });
+    };
+    const asked = answers.get(answered);
+    answers.delete(answered);
+    if (asked) asked(sample);
+    else samples.push(sample);
   });
-  const timer = setInterval(() => socket.send(JSON.stringify({ id: ++id, method: 'Runtime.getHeapUsage' })), SAMPLE_MS);
+  const call = (method: string) => {
+    socket.send(JSON.stringify({ id: ++id, method }));
+    return id;
+  };
+  const timer = setInterval(() => call('Runtime.getHeapUsage'), SAMPLE_MS);
   return {
+    async collect() {
+      call('HeapProfiler.collectGarbage');
+      const { promise, resolve } = Promise.withResolvers<HeapSample>();
+      answers.set(call('Runtime.getHeapUsage'), resolve);
+      return promise;
+    },
     async stop() {
       clearInterval(timer);
       socket.close();

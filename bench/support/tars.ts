@@ -65,7 +65,7 @@ export interface MixedMember {
 }
 
 /**
- * Archives of mixed members, 256 bytes to half a MiB each, of what lies in a file. Every `periodBytes` they begin anew
+ * Archives of mixed members, 256 bytes to 128 KiB each, some 50,000 in a GiB, of what lies in a file. Every `periodBytes` they begin anew
  * under another name: so archives of any length hold the same members in the same frames, early and late.
  */
 export class MixedArchive {
@@ -131,7 +131,7 @@ function layout(periodBytes: number, materialBytes: number): MixedMember[] {
   const random = randomNumbers();
   const members: MixedMember[] = [];
   for (let at = 0, i = 0; at < periodBytes; i++) {
-    const drawn = i % 16 === 7 ? MixedArchive.TARGET_BYTES : Math.floor(256 * 2 ** (11 * random()));
+    const drawn = i % 16 === 7 ? MixedArchive.TARGET_BYTES : Math.floor(256 * 2 ** (9 * random()));
     const room = periodBytes - at - BLOCK;
     const next = at + BLOCK + Math.ceil(drawn / BLOCK) * BLOCK;
     const size = next + BLOCK > periodBytes ? room : drawn;
