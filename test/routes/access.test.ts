@@ -1,6 +1,8 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
+import { tarOf } from '../support/archives.ts';
 import { ask, expectProblem, put, sample } from '../support/vault.ts';
+import { scanned } from '../unit/archive/tar-samples.ts';
 
 interface Link {
   url: string;
@@ -21,17 +23,24 @@ const asNobody = { token: null };
 
 describe('tokens', () => {
   it('open what their scopes name, and nothing else', async () => {
-    const { backup_id } = await put('scoped.tar', sample(10));
+    const { backup_id } = await put('scoped.tar', tarOf([{ path: 'dir/file', content: 'x' }]));
     const needs: [string, string, string][] = [
       ['GET', '/backup', 'read'],
       ['GET', `/backup/${backup_id}`, 'read'],
       ['GET', `/backup/${backup_id}/download`, 'read'],
+      ['GET', `/backup/${backup_id}/files`, 'read'],
+      ['GET', `/backup/${backup_id}/files/`, 'read'],
+      ['GET', `/backup/${backup_id}/files/dir/file`, 'read'],
+      ['GET', `/backup/${backup_id}/files/dir%2Ffile`, 'read'],
+      ['GET', `/backup/${backup_id}/files/dir/`, 'read'],
+      ['GET', `/backup/${backup_id}/files/dir/?format=tar`, 'read'],
       ['POST', `/backup/${backup_id}/links`, 'read'],
       ['GET', '/jobs/x', 'read'],
       ['PUT', '/backup/upload/a.tar', 'write'],
       ['POST', '/backup/upload-links', 'write'],
       ['GET', '/tokens', 'admin'],
       ['POST', '/reindex', 'admin'],
+      ['POST', `/backup/${backup_id}/verify`, 'admin'],
       ['GET', '/export/stream', 'admin'],
       ['DELETE', `/backup/${backup_id}`, 'admin'],
     ];
@@ -44,6 +53,12 @@ describe('tokens', () => {
         else await expectProblem(response, 403, 'forbidden');
         if (needed === scope) await response.body?.cancel();
       }
+    }
+    const { token: writes } = await post<{ token: string }>('/tokens', { name: 'w', scopes: ['write'] });
+    for (const path of ['download', 'files', 'files/', 'files/dir/file', 'files/dir/?format=tar']) {
+      const head = async (token: string | null) =>
+        (await ask(`/backup/${backup_id}/${path}`, { method: 'HEAD', token })).status;
+      expect([await head(env.ADMIN_TOKEN), await head(writes), await head(null)], path).toEqual([200, 403, 401]);
     }
     for (const [method, path] of needs) {
       const response = await ask(path, { method, token: null });
@@ -121,6 +136,92 @@ describe('signed links', () => {
     await scheduler.wait(2100);
     await expectProblem(await ask(url, asNobody), 403, 'link-expired');
     await expectProblem(await ask(`${url}&x=1`, asNobody), 403, 'bad-signature');
+  });
+
+  describe('to members', () => {
+    const tar = tarOf([
+      { path: 'dir/file', content: 'the file' },
+      { path: 'dir/other', content: 'another' },
+      { path: '../größe\n', content: 'odd' },
+      { path: './dot/x', content: 'dotted' },
+      { path: 'soft', type: 'symlink', linkTarget: 'dir/other' },
+    ]);
+
+    it('open that one alone, by GET and HEAD, and ranges of it', async () => {
+      const { backup_id } = await put('members.tar', tar);
+      const { url } = await post<Link>(`/backup/${backup_id}/links`, { path: 'dir/file', filename: 'mine.txt' });
+      const get = await ask(url, asNobody);
+      expect(get.headers.get('content-disposition')).toBe('attachment; filename="mine.txt"');
+      expect(await get.text()).toBe('the file');
+      expect((await ask(url, { ...asNobody, method: 'HEAD' })).headers.get('content-length')).toBe('8');
+      const part = await ask(url, { ...asNobody, headers: { range: 'bytes=4-7' } });
+      expect([part.status, await part.text()]).toEqual([206, 'file']);
+      const altered = [
+        url.replace('dir/file', 'dir/other'),
+        url.replace('dir/file', 'dir%2Ffile'),
+        url.replace('dir/file', 'dir/../soft'),
+        url.replace('dir/file', 'dir/'),
+        url.replace('dir/file', ''),
+        url.replace('/files/dir/file', '/files'),
+        url.replace('/files/dir/file', '/download'),
+        `${url}&format=tar`,
+        `${url}&cursor=AAAA`,
+        url.replace('mine.txt', 'mine.html'),
+      ];
+      for (const bad of altered) {
+        // The listing takes tokens alone.
+        if (bad.includes('/files?')) await expectProblem(await ask(bad, asNobody), 401, 'unauthorized');
+        else await expectProblem(await ask(bad, asNobody), 403, 'bad-signature');
+      }
+    });
+
+    it('open what no URL would hold by itself, and tell of what has no bytes', async () => {
+      const { backup_id } = await put('members.tar', tar);
+      for (const [path, content] of [
+        ['../größe\n', 'odd'],
+        ['dot/x', 'dotted'],
+        ['./dot/x', 'dotted'],
+      ] as const) {
+        const { url } = await post<Link>(`/backup/${backup_id}/links`, { path });
+        expect(new TextDecoder().decode(await (await ask(url, asNobody)).arrayBuffer())).toBe(content);
+      }
+      const { url } = await post<Link>(`/backup/${backup_id}/links`, { path: 'soft' });
+      expect(await (await ask(url, asNobody)).json()).toMatchObject({ type: 'symlink', link_target: 'dir/other' });
+    });
+
+    it('open a directory, or all, as a tar', async () => {
+      const { backup_id } = await put('members.tar', tar);
+      for (const [order, members] of [
+        [{ path: 'dir', format: 'tar' }, 2],
+        [{ path: 'dir/', format: 'tar' }, 2],
+        [{ format: 'tar' }, 5],
+      ] as const) {
+        const { url } = await post<Link>(`/backup/${backup_id}/links`, order);
+        const response = await ask(url, asNobody);
+        expect(response.headers.get('content-type')).toBe('application/x-tar');
+        expect((await scanned(new Uint8Array(await response.arrayBuffer()))).members).toHaveLength(members);
+        await expectProblem(await ask(url.replace('format=tar', 'format='), asNobody), 403, 'bad-signature');
+      }
+    });
+
+    it('are not made to what is not there', async () => {
+      const { backup_id } = await put('members.tar', tar);
+      const plain = await put('plain.tar', sample(100));
+      const order = (id: string, body: unknown) =>
+        ask(`/backup/${id}/links`, {
+          method: 'POST',
+          body: JSON.stringify(body),
+          headers: { 'content-type': 'application/json' },
+        });
+      await expectProblem(await order(backup_id, { path: 'none' }), 404, 'not-found');
+      await expectProblem(await order(backup_id, { path: 'dir/none' }), 404, 'not-found');
+      await expectProblem(await order(backup_id, { path: 'dir/file', format: 'tar' }), 404, 'not-found');
+      await expectProblem(await order(plain.backup_id, { path: 'a' }), 409, 'not-an-archive');
+      await expectProblem(await order(plain.backup_id, { format: 'tar' }), 409, 'not-an-archive');
+      for (const format of ['zst', 'gz']) {
+        await expectProblem(await order(backup_id, { path: 'dir/file', format }), 400, 'invalid-option');
+      }
+    });
   });
 
   it('open one upload, once', async () => {

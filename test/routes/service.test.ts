@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { tarOf } from '../support/archives.ts';
 import { ask, expectProblem, put, sample } from '../support/vault.ts';
 
 const open = { token: null };
@@ -16,7 +17,17 @@ describe('what is open to everybody', () => {
   });
 
   it('answers OPTIONS on every route', async () => {
-    for (const path of ['/backup', '/backup/upload', '/backup/upload/a.tar', '/tokens', '/export/stream']) {
+    for (const path of [
+      '/backup',
+      '/backup/upload',
+      '/backup/upload/a.tar',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/files',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/files/',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/files/a/b',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/verify',
+      '/tokens',
+      '/export/stream',
+    ]) {
       const response = await ask(path, { ...open, method: 'OPTIONS' });
       expect(response.status, path).toBe(204);
       expect(response.headers.get('allow')).toContain('OPTIONS');
@@ -28,6 +39,13 @@ describe('what is open to everybody', () => {
     const wrong = await ask('/backup', { method: 'DELETE' });
     expect(wrong.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
     await expectProblem(wrong, 405, 'method-not-allowed');
+    for (const path of ['files', 'files/', 'files/a', 'files/a/b']) {
+      for (const method of ['PUT', 'POST', 'DELETE']) {
+        const refused = await ask(`/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/${path}`, { method });
+        expect(refused.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
+        await expectProblem(refused, 405, 'method-not-allowed');
+      }
+    }
   });
 });
 
@@ -65,6 +83,9 @@ describe('the OpenAPI document', () => {
         '/backup/{backup_id}/download',
         '/backup/{backup_id}',
         '/backup',
+        '/backup/{backup_id}/files',
+        '/backup/{backup_id}/files/{path}',
+        '/backup/{backup_id}/verify',
         '/backup/{backup_id}/links',
         '/backup/upload-links',
         '/jobs/{job_id}',
@@ -78,13 +99,14 @@ describe('the OpenAPI document', () => {
         '/capabilities',
       ]),
     );
-    const receipt = await put('api.tar', sample(10));
+    const receipt = await put('api.tar', tarOf([{ path: 'dir', type: 'directory' }]));
     for (const [path, operations] of Object.entries(document.paths)) {
       for (const [method, operation] of Object.entries(operations)) {
         const real = path
           .replace('{backup_id}', receipt.backup_id)
           .replace('{job_id}', 'api')
           .replace('{filename}', 'api.tar')
+          .replace('{path}', 'dir')
           .replace('{id}', 'none');
         if (method === 'delete') continue;
         const body =
