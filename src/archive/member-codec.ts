@@ -46,6 +46,11 @@ const SECOND_IN_NANOS = 1_000_000_000;
 /** Most that an entry takes beside its names: fourteen numbers of eight bytes, and the flags. */
 export const ENTRY_NUMBERS_BYTES = 128;
 
+/** Some programs wrote with a sign what systems hold without one: -2, nobody. */
+function withoutSign(id: number): number {
+  return id < 0 ? id >>> 0 : id;
+}
+
 /** One entry, used again for the next: a million members leave no objects behind. */
 export class IndexEntry implements PathHolder {
   pathBuffer = new Uint8Array(256);
@@ -91,8 +96,8 @@ export class IndexEntry implements PathHolder {
     this.type = TYPES.indexOf(member.type);
     this.size = member.size;
     this.mode = member.mode;
-    this.uid = member.uid;
-    this.gid = member.gid;
+    this.uid = withoutSign(member.uid);
+    this.gid = withoutSign(member.gid);
     this.seconds = member.mtime.seconds;
     this.nanos = member.mtime.nanos;
     this.link = member.linkTarget;

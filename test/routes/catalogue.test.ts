@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { ask, expectProblem, put, sample, storedKeys } from '../support/vault.ts';
+import { END, rawMember } from '../unit/archive/tar-samples.ts';
 
 interface Page {
   backups: { backup_id: string; filename: string }[];
@@ -38,6 +39,16 @@ describe('the catalogue', () => {
     await expectProblem(await ask(`/backup/${backup_id}`), 404, 'not-found');
     await expectProblem(await ask(`/backup/${backup_id}`, { method: 'DELETE' }), 404, 'not-found');
     expect((await storedKeys()).filter((key) => key.startsWith(backup_id))).toEqual([]);
+  });
+
+  it('deletes the index of an archive too, and what was left of making it', async () => {
+    const member = rawMember({ name: 'a.txt' }, 'content');
+    const { backup_id } = await put('archive.tar', Uint8Array.from([...member, ...END]));
+    await env.VAULT.put(`${backup_id}/index-run/0`, 'left behind');
+    const own = async () => (await storedKeys()).filter((key) => key.startsWith(backup_id));
+    expect(await own()).toEqual(['data', 'index', 'index-run/0', 'receipt'].map((name) => `${backup_id}/${name}`));
+    expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
+    expect(await own()).toEqual([]);
   });
 
   it('rebuilds rows from the receipts, and refuses those that lie', async () => {
