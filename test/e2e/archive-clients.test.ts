@@ -14,7 +14,7 @@ import {
   type TarMember,
   treeAt,
 } from './archives.ts';
-import { bearer, curlTo, put, type Receipt, runs, type Scratch, scratch } from './clients.ts';
+import { api, bearer, curlTo, put, type Receipt, runs, type Scratch, scratch } from './clients.ts';
 
 let vault: LocalVault;
 let files: Scratch;
@@ -297,6 +297,17 @@ describe('a directory comes out as a fresh tar:', () => {
     const receipt = await put(vault, files.path('a.tar'), 'a.tar');
     const fresh = await extractedDirectory(receipt, 'tree/plain/', 'tar');
     await runs('diff', ['-r', '--no-dereference', files.path('tree/plain'), `${fresh}/tree/plain`]);
+  });
+
+  it('by a signed link, through a pipe, without a token', async () => {
+    await bash('rm -f a.tar; tar --format=pax -cf a.tar tree');
+    const receipt = await put(vault, files.path('a.tar'), 'a.tar');
+    const order = { path: 'tree/names', format: 'tar' };
+    const link = await api<{ url: string }>(vault, 'POST', `/backup/${receipt.backup_id}/links`, order);
+    expect(link.status).toBe(200);
+    await bash(`rm -rf fresh; mkdir fresh; wget -q -O - '${link.body.url}' | tar -C fresh -xpf -`);
+    await compareTrees(files.path('tree/names'), files.path('fresh/tree/names'));
+    expect((await fetch(link.body.url.replace('tree/names/', 'tree/plain/'))).status).toBe(403);
   });
 
   it('with the later one of two of a name', async () => {
