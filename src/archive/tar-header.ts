@@ -34,6 +34,9 @@ const SPACE = 0x20;
 const ZERO = 0x30;
 const SLASH = 0x2f;
 
+const NO_TEXT = new Uint8Array(0);
+const NO_DEVICE = { major: 0, minor: 0 };
+
 export interface TarHeader {
   readonly format: 'v7' | 'ustar' | 'gnu';
   /** One character; NUL, of the oldest archives, is told as '0'. */
@@ -68,9 +71,13 @@ export function parseTarHeader(bytes: Uint8Array): TarHeader | 'zeros' | 'broken
     uid: numberField(bytes, FIELDS.uid) || 0,
     gid: numberField(bytes, FIELDS.gid) || 0,
     mtime: numberField(bytes, FIELDS.mtime) || 0,
-    device: { major: numberField(bytes, FIELDS.major) || 0, minor: numberField(bytes, FIELDS.minor) || 0 },
+    device: typeflag === '3' || typeflag === '4' ? deviceOf(bytes) : NO_DEVICE,
     oldSparse: typeflag === 'S' ? bytes.slice(FIELDS.oldSparse[0], FIELDS.oldSparse[0] + FIELDS.oldSparse[1]) : null,
   };
+}
+
+function deviceOf(bytes: Uint8Array): TarHeader['device'] {
+  return { major: numberField(bytes, FIELDS.major) || 0, minor: numberField(bytes, FIELDS.minor) || 0 };
 }
 
 /**
@@ -108,8 +115,9 @@ function isBlank(byte: number | undefined): boolean {
   return byte === SPACE || byte === 0;
 }
 
-/** Up to the first NUL or the field's end. A copy. */
+/** Up to the first NUL or the field's end. A copy. Most links and many other fields are empty, and cost nothing. */
 export function textField(bytes: Uint8Array, [offset, length]: Field): Uint8Array {
+  if (bytes[offset] === 0) return NO_TEXT;
   return untilNul(bytes.subarray(offset, offset + length));
 }
 
