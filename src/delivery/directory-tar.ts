@@ -32,9 +32,10 @@ export async function* directoryTar(index: MemberIndex, directory: Uint8Array, r
     const reader = new ForwardReader(readTar, index.layers, endOf(batch));
     try {
       for (const member of batch) {
-        if (member.type !== 'hardlink') yield* tarEntry(member, member, reader.span);
-        else if (await linksBack(index, directory, member, lastPath)) yield tarHeader(member);
-        else late = true;
+        const owner = member.type === 'hardlink' ? await ownerBefore(index, directory, member, lastPath) : member;
+        if (owner === null) late = true;
+        else if (owner === member) yield* tarEntry(member, member, reader.span);
+        else yield linkHeader(member, owner);
       }
     } finally {
       await reader.close();
@@ -48,7 +49,7 @@ async function* lateLinks(index: MemberIndex, directory: Uint8Array, readTar: Re
   for await (const batch of inBatches(directoryMembers(index, directory))) {
     const lastPath = lastPathOf(batch);
     for (const link of batch) {
-      if (link.type !== 'hardlink' || (await linksBack(index, directory, link, lastPath))) continue;
+      if (link.type !== 'hardlink' || (await ownerBefore(index, directory, link, lastPath))) continue;
       yield* lateLink(index, directory, link, readTar);
     }
   }
@@ -57,25 +58,31 @@ async function* lateLinks(index: MemberIndex, directory: Uint8Array, readTar: Re
 async function* lateLink(index: MemberIndex, directory: Uint8Array, link: Member, readTar: ReadSpan): Bytes {
   const owner = await bytesOwner(index, link);
   const isOut = owner !== null && owner !== link && (await goesOut(index, directory, owner));
-  if (owner === null || isOut) yield tarHeader(link);
+  if (owner === null) yield tarHeader(link);
+  else if (isOut) yield linkHeader(link, owner);
   else if (!hasBytes(owner)) yield tarHeader({ ...owner, path: link.path });
   else yield* tarEntry({ ...link, type: 'file', linkTarget: null, size: owner.size }, owner, readTar);
 }
 
+/** A link straight to the owner: of links between them, some may come later, or be replaced by another member. */
+function linkHeader(link: Member, owner: Member): Uint8Array {
+  return tarHeader({ ...link, linkTarget: owner.path });
+}
+
 /**
- * Whether what a hard link links to is out when the link's turn comes: an owner stands before its links in the archive,
- * so it is if it belongs to the link's batch, which ends with `lastPath`, or to one before.
+ * What a hard link links to, if that is out when the link's turn comes: an owner stands before its links in the archive,
+ * so it is if it belongs to the link's batch, which ends with `lastPath`, or to one before. Else null.
  */
-async function linksBack(
+async function ownerBefore(
   index: MemberIndex,
   directory: Uint8Array,
   link: Member,
   lastPath: Uint8Array,
-): Promise<boolean> {
+): Promise<Member | null> {
   const owner = await bytesOwner(index, link);
-  if (owner === null || owner === link) return false;
-  if (comparePaths(owner.path, owner.path.length, lastPath, lastPath.length) > 0) return false;
-  return goesOut(index, directory, owner);
+  if (owner === null || owner === link) return null;
+  if (comparePaths(owner.path, owner.path.length, lastPath, lastPath.length) > 0) return null;
+  return (await goesOut(index, directory, owner)) ? owner : null;
 }
 
 /** Whether that member, and none that came later under its name, is part of the directory's tar. */

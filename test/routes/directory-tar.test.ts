@@ -158,6 +158,22 @@ describe('GET /backup/{id}/files/{dir}/?format=tar', () => {
     ]);
   });
 
+  it('links straight to the file, over links between that come later or were replaced', async () => {
+    const id = await backupOf([
+      { path: 'd/file', content: 'content' },
+      { path: 'd/z', type: 'hardlink', linkTarget: 'd/file' },
+      { path: 'd/a', type: 'hardlink', linkTarget: 'd/z' },
+      { path: 'd/z', content: 'another' },
+    ]);
+    const { members, content } = await tarAt(id, 'd/');
+    expect(members.map((member) => [text(member.path), member.type, text(member.linkTarget)])).toEqual([
+      ['d/file', 'file', ''],
+      ['d/a', 'hardlink', 'd/file'],
+      ['d/z', 'file', ''],
+    ]);
+    expect(content('d/z')).toBe('another');
+  });
+
   it('keeps the order that the archive had', async () => {
     const order = ['d', 'd/x', 'd/x/y', 'd/x/y/z', 'd/x/b', 'd/a'];
     const entries = order.map((path) => ({ path, type: /[ab]$/.test(path) ? 'file' : 'directory' }) as const);

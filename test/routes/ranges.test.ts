@@ -296,17 +296,21 @@ describe('stored bytes that are damaged', () => {
 
   it('in the seek table are a problem for a range, or make no difference: never wrong bytes', async () => {
     const small = sample(2 * FRAME_BYTES + 100, 3);
-    const receipt = await put('table.tar', small);
-    const key = `${receipt.backup_id}/data`;
-    const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? []);
+    let receipt = await put('table.tar', small);
+    const object = await env.VAULT.get(`${receipt.backup_id}/data`);
+    const stored = new Uint8Array((await object?.arrayBuffer()) ?? []);
     let refused = 0;
     for (let back = 1; back <= 8 + 3 * 12 + 9; back++) {
-      const other = await put('table.tar', small);
-      await env.VAULT.put(`${other.backup_id}/data`, flip((length) => length - back)(stored));
-      const response = await ask(other.download_url, { headers: { range: 'bytes=4194300-4194400' } });
-      if (response.status === 206) expect(await bodyOf(response)).toEqual(small.slice(4_194_300, 4_194_401));
-      else await expectProblem(response, 500, 'stored-data-corrupt');
-      if (response.status !== 206) refused += 1;
+      await env.VAULT.put(`${receipt.backup_id}/data`, flip((length) => length - back)(stored));
+      const response = await ask(receipt.download_url, { headers: { range: 'bytes=4194300-4194400' } });
+      if (response.status === 206) {
+        expect(await bodyOf(response)).toEqual(small.slice(4_194_300, 4_194_401));
+        // Its table is known from now on.
+        receipt = await put('table.tar', small);
+        continue;
+      }
+      await expectProblem(response, 500, 'stored-data-corrupt');
+      refused += 1;
     }
     expect(refused).toBeGreaterThan(30);
   });
