@@ -187,3 +187,6 @@ export const DIRECTORY_BATCH_MEMBERS = 5_000;
 /** What an isolate keeps of indexes (128 KiB or less each, mostly) and of seek tables that it has read. */
 export const KNOWN_INDEX_BYTES = 3 * MIB;
 export const KNOWN_POINTS_BYTES = MIB;
+
+/** Of the name that a member is offered under: file systems take 255 bytes, clients some KiB of headers. */
+export const MEMBER_NAME_CHARS = 255;

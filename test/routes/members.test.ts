@@ -14,7 +14,7 @@ import {
   textAt,
 } from '../support/archives.ts';
 import { ask, expectProblem, put, sample, sha256Hex } from '../support/vault.ts';
-import { unpack } from '../unit/archive/tar-samples.ts';
+import { paxMember, rawMember, unpack } from '../unit/archive/tar-samples.ts';
 import { tarVectors } from '../vectors/tar.ts';
 
 async function backupOf(entries: readonly Entry[], query = ''): Promise<string> {
@@ -127,6 +127,31 @@ describe('GET /backup/{id}/files/{path}', () => {
         expect(part.headers.get('content-range')).toBe(`bytes 500-${Math.min(70_000, file.size - 1)}/${file.size}`);
         expect(await bodyOf(part)).toEqual(bytes.slice(500, 70_001));
       }
+    }
+  });
+
+  it('tells that the map of a sparse file cannot be read, and gives no bytes of it', async () => {
+    const pax = paxMember([
+      ['GNU.sparse.major', '1'],
+      ['GNU.sparse.minor', '0'],
+      ['GNU.sparse.name', 'holes'],
+      ['GNU.sparse.realsize', '5000'],
+    ]);
+    for (const map of ['no map', '1\n0\n', '1\n0\n9999999999\n', '2\n600\n10\n0\n10\n']) {
+      const archive = concat([
+        pax,
+        rawMember({ name: 'holes' }, map.padEnd(512, '\0')),
+        tarOf([{ path: 'b', content: 'b' }]),
+      ]);
+      const { backup_id } = await put('sparse.tar', owned(archive));
+      await expectProblem(await ask(fileUrl(backup_id, 'holes')), 422, 'sparse-map-malformed');
+      await expectProblem(
+        await ask(fileUrl(backup_id, 'holes'), { headers: { range: 'bytes=0-9' } }),
+        422,
+        'sparse-map-malformed',
+      );
+      expect(await textAt(fileUrl(backup_id, 'b'))).toBe('b');
+      await expect((await ask(fileUrl(backup_id, '?format=tar'))).arrayBuffer()).rejects.toThrow();
     }
   });
 
@@ -281,6 +306,15 @@ describe("a member's headers", () => {
       expect(response.headers.get('set-cookie')).toBeNull();
       await response.body?.cancel();
     }
+  });
+
+  it('stay small where a name is longer than any file system takes', async () => {
+    const id = await backupOf([{ path: `dir/${'é'.repeat(8000)}.json`, content: '{}' }]);
+    const { files } = await filesPage(id);
+    const { headers } = await ask(files[0]?.url ?? '', { method: 'HEAD' });
+    expect(headers.get('content-type')).toMatch(/^application\/json/);
+    expect(headers.get('content-disposition')).toMatch(/^attachment; .*(%C3%A9){250}\.json$/);
+    expect(headers.get('content-disposition')?.length).toBeLessThan(4096);
   });
 
   it('take another name where the client gives one, and no unusable one', async () => {

@@ -8,7 +8,7 @@ import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../.
 import { openDirectoryTar, openMember } from '../../delivery/member.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import { concat, utf8 } from '../../shared/bytes.ts';
-import { PAGE_ROWS } from '../../shared/limits.ts';
+import { MEMBER_NAME_CHARS, PAGE_ROWS } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { byteResponse } from '../byte-response.ts';
@@ -58,7 +58,7 @@ const fileRoute = createRoute({
     },
     206: binary('A range'),
     304: { description: 'Not modified' },
-    ...problems(400, 401, 403, 404, 406, 409, 412, 416, 500, 502),
+    ...problems(400, 401, 403, 404, 406, 409, 412, 416, 422, 500, 502),
   },
 });
 
@@ -233,9 +233,13 @@ function lastModifiedOf(member: Member, backup: Backup): Date {
   return new Date(Math.min(Math.max(time, 0), Date.parse(backup.created_at)));
 }
 
+/**
+ * What a member is to be called where it is saved. A name that is longer than those of file systems is cut at its
+ * beginning: whole it could fill more of the header than clients read, and its suffix tells what it is.
+ */
 function lastSegment(path: Uint8Array): string {
   const text = pathText(path);
-  return text.slice(text.lastIndexOf('/') + 1);
+  return text.slice(text.lastIndexOf('/') + 1).slice(-MEMBER_NAME_CHARS);
 }
 
 /** A name without its suffixes of archives: what is in it, is named so. */
