@@ -53,7 +53,7 @@ function uploadPairs(bench: Bench): UploadPair[] {
   const { directory, file, fileBytes } = bench;
   const rounds = Math.min(bench.rounds, 3);
   const count = bench.quick ? 10_000 : 100_000;
-  const small = smallFiles(directory, count);
+  const small = smallFiles(bench, count);
   const broken = withoutArchive(directory, file);
   const mixed = { bytes: fileBytes, archive: file, noArchive: broken };
   const packed = (suffix: string, ...command: [string, string]) => ({
@@ -66,7 +66,7 @@ function uploadPairs(bench: Bench): UploadPair[] {
     noArchive: pack(broken, suffix, command),
   });
   return [
-    { ...mixed, what: `a tar of ${mib(fileBytes)}, zstd 3`, compression: 'zstd', bar: 0.95, rounds: bench.rounds },
+    { ...mixed, what: `a tar of ${mib(fileBytes)}, zstd 3`, compression: 'zstd', bar: 0.95, rounds: 2 * bench.rounds },
     { ...mixed, what: 'the same, `compression=none`', compression: 'none', bar: null, rounds },
     packed('zst', 'zstd', '-3'),
     packed('gz', 'gzip', '-1'),
@@ -119,11 +119,20 @@ function pack(file: string, suffix: string, [command, level]: [string, string]):
   return packed;
 }
 
-function smallFiles(directory: string, count: number): { file: string; bytes: number } {
-  const file = join(directory, 'small-files.tar');
-  const output = openSync(file, 'w');
+/** Files of 1 KB, cut out of the material. */
+function smallFiles(bench: Bench, count: number): { file: string; bytes: number } {
+  const file = join(bench.directory, 'small-files.tar');
+  const [input, output] = [openSync(bench.file, 'r'), openSync(file, 'w')];
+  const material = Buffer.alloc(32 * MIB);
+  readSync(input, material, 0, material.length, 0);
+  const random = randomNumbers();
+  const contentOf = () => {
+    const from = Math.floor(random() * (material.length - 1024));
+    return material.subarray(from, from + 1024);
+  };
   let bytes = 0;
-  for (const piece of manyMembers(count, 1024)) bytes += writeSync(output, piece);
+  for (const piece of manyMembers(count, contentOf)) bytes += writeSync(output, piece);
+  closeSync(input);
   closeSync(output);
   return { file, bytes };
 }
@@ -155,7 +164,7 @@ interface Watched {
 async function uploadWatched(state: string, count: number, asArchive: boolean): Promise<Watched> {
   const vault = await startVault(INSTRUMENTED_VAULT, state);
   try {
-    const pieces = manyMembers(count, 1);
+    const pieces = manyMembers(count, (i) => Uint8Array.of(i));
     const sampler = await sampleHeap(vault);
     const sent = putPieces(uploadUrl(vault), asArchive ? pieces : notAnArchive(pieces), vault.token);
     const { seconds, body } = await sent.catch(async (error: unknown) => {

@@ -35,17 +35,12 @@ export function* notAnArchive(pieces: Iterable<Uint8Array>): Generator<Uint8Arra
   }
 }
 
-/** `count` members of `size` bytes each, in no order of paths: as directories come that were never sorted. */
-export function* manyMembers(count: number, size: number): Generator<Uint8Array> {
+/** `count` small members, in no order of paths: as directories come that were never sorted. */
+export function* manyMembers(count: number, contentOf: (i: number) => Uint8Array): Generator<Uint8Array> {
   yield* inPieces(members());
 
   function* members(): Generator<Buffer> {
-    const content = Buffer.alloc(size);
-    for (let i = 0; i < count; i++) {
-      // Text, of which no member has the same.
-      content.fill(`line ${i * 7919} of file ${i}\n`);
-      yield tarMember(pathOf(i), content);
-    }
+    for (let i = 0; i < count; i++) yield tarMember(pathOf(i), contentOf(i));
     yield Buffer.alloc(2 * BLOCK);
   }
 }
