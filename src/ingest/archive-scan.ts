@@ -4,7 +4,7 @@ import { gunzip } from '../codec/gzip.ts';
 import { PointsCollector } from '../codec/seekable/points-collector.ts';
 import { compressedAs } from '../codec/sniff.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import { zstdDecode } from '../codec/zstd/zstd-decode.ts';
+import { type FrameStart, zstdDecode } from '../codec/zstd/zstd-decode.ts';
 import { VaultError } from '../shared/errors.ts';
 import {
   SCAN_CONTENT_BYTES,
@@ -91,8 +91,7 @@ function scanned(end: TarEnd, inner: ScannedArchive['inner']): ScannedArchive | 
 function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number) {
   const countFrame = counter(mostFrames);
   const collector = new PointsCollector();
-  /** A frame's told end may lie behind what was decoded of it, where the archive ends before. */
-  let told = 0;
+  let last: FrameStart | null = null;
   const decode = zstdDecode({
     engine: inBackground(engine),
     maxBytes: SCAN_CONTENT_BYTES,
@@ -100,13 +99,24 @@ function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number) {
     onFrame: (frame) => {
       countFrame();
       collector.add(frame);
-      told = frame.contentOffset + (frame.contentBytes ?? 0);
+      last = frame;
     },
     onStep: counter(mostSteps),
   });
-  const points = (uploadedBytes: number, contentBytes: number) =>
-    collector.finish(uploadedBytes, Math.max(told, contentBytes));
+  const points = (uploadedBytes: number, contentBytes: number) => {
+    const { encodedEnd, contentEnd } = endOf(last, contentBytes);
+    return collector.finish(encodedEnd ?? uploadedBytes, contentEnd);
+  };
   return expanding(decode, { points, frames: () => collector.frames });
+}
+
+/**
+ * Where the last frame ends that was met. Its content may reach farther than what was decoded of it, if the archive
+ * ends before; and what lies behind its bytes, be it broken, must not be decoded for what it holds.
+ */
+function endOf(last: FrameStart | null, contentBytes: number) {
+  const told = last ? last.contentOffset + (last.contentBytes ?? 0) : 0;
+  return { encodedEnd: last?.encodedEnd ?? null, contentEnd: Math.max(told, contentBytes) };
 }
 
 function ofGzip(mostMembers: number) {

@@ -143,6 +143,30 @@ describe.each(bothEngines)('scanArchive with the $name engine', (engine) => {
     }
   });
 
+  test('of an archive that is cut or broken behind a frame, what the frames before hold is read to its last byte', async () => {
+    const sizes = [512, 70_144, 1024];
+    const archive = tarOf(sizes).slice(0, -1024);
+    const frames = concat([zstd(archive.slice(0, 1024)), zstd(archive.slice(1024))]);
+    const next = zstd(tar);
+    const behind = [
+      next.slice(0, 9),
+      next.slice(0, 3),
+      noise(100),
+      unsized(tar).slice(0, 5),
+      skippable(noise(50)).slice(0, 20),
+    ];
+    for (const rest of behind) {
+      const uploaded = concat([frames, rest]);
+      const { members, stopped, layers } = await scan(uploaded, engine);
+      expect(members).toHaveLength(3);
+      expect(stopped).not.toBeNull();
+      for (const [i, member] of members.entries()) {
+        const content = await memberReader(uploaded, layers, engine).content(member);
+        expect(firstDifference(content, contentOf(i, sizes[i] ?? -1))).toBeNull();
+      }
+    }
+  });
+
   test('a byte that is changed never makes it throw: what then reads wrong, of an archive that was told broken', async () => {
     const small = tarOf(SIZES.slice(0, 7));
     for (const uploaded of [zstd(small), inPieces(small, 20_000, zstd), gzip(small)]) {
