@@ -352,6 +352,48 @@ describe('a directory comes out as a fresh tar:', () => {
   });
 });
 
+describe('an archive of 12,000 members, with directories behind what is in them', () => {
+  const program = `
+import os
+for directory in range(120):
+    os.makedirs(f"many/{directory:03}")
+    for file in range(100):
+        with open(f"many/{directory:03}/{file:03}", "w") as out:
+            out.write(f"{directory} {file}\\n" * file)
+# By name it comes long before its target, in the archive long behind it.
+os.link("many/119/099", "many/000/link")
+`;
+  let receipt: Receipt;
+  beforeAll(async () => {
+    await runs('python3', ['-c', program], { cwd: files.path('.') });
+    await bash('rm -f a.tar; find many | sort -r | tar --format=pax --no-recursion -cf a.tar -T -');
+    receipt = await put(vault, files.path('a.tar'), 'a.tar');
+  });
+
+  it('lists in pages, and from any prefix', async () => {
+    const members = await membersOf(files.path('a.tar'));
+    const { files: listed, pages } = await listing(vault, receipt, 1000);
+    compareListing(listed, members);
+    expect(pages).toBeLessThan(40);
+    const beneath = await listing(vault, receipt, 30, 'prefix=many/077/&');
+    compareListing(
+      beneath.files,
+      members.filter(({ path }) => path.toString().startsWith('many/077/')),
+    );
+    for (const path of ['many/000/link', 'many/063/050', 'many/119/001']) {
+      const { bytes } = await fetchFile(vault, `/backup/${receipt.backup_id}/files/${path}`);
+      expect(bytes.equals(await readFile(files.path(path))), path).toBe(true);
+    }
+  });
+
+  it('comes out as it was', async () => {
+    const url = `${vault.url}/backup/${receipt.backup_id}/files/?format=tar`;
+    await curlTo(files.path('fresh.tar'), [...bearer(vault), url]);
+    await bash('rm -rf fresh; mkdir fresh; tar -C fresh --delay-directory-restore -xpf fresh.tar');
+    expect(await treeAt(files.path('fresh/many'))).toEqual(await treeAt(files.path('many')));
+  });
+});
+
 describe('an archive made by an enemy', () => {
   let receipt: Receipt;
   let members: TarMember[];
