@@ -1,6 +1,7 @@
 // Its modules by name: its index is CommonJS that requires ES modules, which bundlers mend and test runners do not.
 import { createDurable } from 'itty-durable/itty-durable.js';
 import { proxyDurable } from 'itty-durable/proxy-durable.js';
+import { withinTime } from '../shared/abort.ts';
 import { JOB_CALL_MS } from '../shared/limits.ts';
 
 /**
@@ -25,24 +26,11 @@ export async function callRoom(
 ): Promise<Response> {
   const call = proxyDurable(rooms).get(rooms.idFromName(jobId), { headers: { ...headers } })[method];
   if (!call) throw new Error(`the room has no method ${method}`);
-  return withinTime(call(asciiJson(argument)), JOB_CALL_MS);
+  return withinTime(call(asciiJson(argument)), JOB_CALL_MS, 'no answer from the room');
 }
 
 /** Arguments travel in a header, which holds Latin-1 only. */
 function asciiJson(value: unknown): string {
   const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return JSON.stringify(value).replace(/[^\x20-\x7e]/g, escaped);
-}
-
-async function withinTime<T>(work: Promise<T>, ms: number): Promise<T> {
-  const answered = new AbortController();
-  const late = scheduler.wait(ms, { signal: answered.signal }).then(() => {
-    throw new Error(`no answer within ${ms} ms`);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    late.catch(() => {});
-    answered.abort();
-  }
 }

@@ -21,3 +21,16 @@ export async function unlessAborted<T>(
     signal.removeEventListener('abort', onAbort);
   }
 }
+
+/** `work`, or a rejection after `ms` milliseconds; `what` says what did not happen. The work itself goes on. */
+export async function withinTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} for ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

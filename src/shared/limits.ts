@@ -148,6 +148,9 @@ export const MAX_SEEK_TABLE_BYTES = MIB;
  */
 export const STORED_READ_BYTES = 128 * KIB;
 
+/** A storage read that gives nothing for so long counts as broken, and is taken up again. Its reader may be gone, unseen. */
+export const STORAGE_STALL_MS = 60_000;
+
 /** Read at once where the stored bytes are decoded. */
 export const DECODE_READ_BYTES = MIB;
 

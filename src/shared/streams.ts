@@ -1,3 +1,4 @@
+import { withinTime } from './abort.ts';
 import { release } from './bytes.ts';
 import { pieceReader } from './piece-reader.ts';
 
@@ -132,7 +133,10 @@ export async function pumpPieces(
       left.throwIfAborted();
       if (piece.length === 0) continue;
       // Told before the loop is left: leaving waits for a pull that is under way.
-      await withinTime(writer.write(piece), stallMs).catch((error: unknown) => {
+      await (stallMs === undefined
+        ? writer.write(piece)
+        : withinTime(writer.write(piece), stallMs, 'the reader took nothing')
+      ).catch((error: unknown) => {
         leaving.abort(error);
         throw error;
       });
@@ -142,18 +146,5 @@ export async function pumpPieces(
     leaving.abort(error);
     await writer.abort(error).catch(() => undefined);
     throw error;
-  }
-}
-
-async function withinTime(work: Promise<void>, ms: number | undefined): Promise<void> {
-  if (ms === undefined) return work;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the reader took nothing for ${ms} ms`)), ms);
-  });
-  try {
-    await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

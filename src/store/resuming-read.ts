@@ -1,4 +1,5 @@
-import { unlessAborted } from '../shared/abort.ts';
+import { unlessAborted, withinTime } from '../shared/abort.ts';
+import { STORAGE_STALL_MS } from '../shared/limits.ts';
 import { type PieceReader, pieceReader } from '../shared/piece-reader.ts';
 import { ONE_TRY, type RetryPolicy, STORAGE_RETRY, waitAfter } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
@@ -16,6 +17,8 @@ export interface ResumingReadOptions {
   /** This span of the object, opened before. Who never pulls a piece cancels it himself. */
   readonly first?: OpenObject | undefined;
   readonly policy?: RetryPolicy;
+  /** A stream that gives nothing for so long counts as broken; STORAGE_STALL_MS by default. */
+  readonly stallMs?: number;
 }
 
 /**
@@ -88,8 +91,9 @@ async function* piecesOf(
   key: string,
   { offset, length }: ByteSpan,
   again: boolean,
-  { pieceBytes, objectBytes, signal }: ResumingReadOptions,
+  options: ResumingReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { pieceBytes, objectBytes, signal } = options;
   const reader = pieceReader(body, Math.min(pieceBytes, length));
   const cancel = () => void reader.cancel(signal?.reason);
   signal?.addEventListener('abort', cancel, { once: true });
@@ -97,7 +101,7 @@ async function* piecesOf(
     signal?.throwIfAborted();
     if (size < offset + length) throw new StoredDataLost('cut', key);
     if (size !== (objectBytes ?? size)) throw new StoredDataLost('changed', key);
-    yield* exactly(reader, length, pieceBytes, again ? 1 : pieceBytes, signal);
+    yield* exactly(reader, length, again ? 1 : pieceBytes, options);
   } finally {
     signal?.removeEventListener('abort', cancel);
     await reader.cancel(new Error('the consumer left'));
@@ -109,14 +113,14 @@ async function* piecesOf(
 async function* exactly(
   reader: PieceReader,
   length: number,
-  pieceBytes: number,
   firstAtLeast: number,
-  signal: AbortSignal | undefined,
+  { pieceBytes, signal, stallMs = STORAGE_STALL_MS }: ResumingReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let atLeast = firstAtLeast;
   for (let left = length; left > 0; ) {
     const atMost = Math.min(left, pieceBytes);
-    const piece = await unlessAborted(reader.read(Math.min(atLeast, atMost), atMost), signal);
+    const reading = withinTime(reader.read(Math.min(atLeast, atMost), atMost), stallMs, 'the storage gave nothing');
+    const piece = await unlessAborted(reading, signal);
     signal?.throwIfAborted();
     if (!piece) return;
     left -= piece.length;

@@ -200,6 +200,17 @@ describe('readResuming', () => {
 describe('the signal of readResuming', () => {
   const reason = new Error('the client has gone');
 
+  it('takes up again what gives nothing for too long, at any byte', async () => {
+    await Promise.all(
+      everyPlace.map(async (after) => {
+        const { read, reads } = await faulty(inTurn({ after, how: 'hang' }), { chunkBytes: 1 });
+        expect(await collect(read({ stallMs: 20 }))).toEqual(content);
+        expect(reads.length).toBe(after < LENGTH ? 2 : 1);
+        expect(reads[0]).toMatchObject({ cancelled: true });
+      }),
+    );
+  });
+
   it('cancels a read that hangs, at any byte, also behind a reader ahead', async () => {
     for (const native of [false, true]) {
       await Promise.all(
