@@ -23,7 +23,7 @@ const download = createRoute({
     200: binary('The whole'),
     206: binary('A range'),
     304: { description: 'Not modified' },
-    ...problems(400, 401, 403, 404, 406, 412, 416),
+    ...problems(400, 401, 403, 404, 406, 412, 416, 500, 502),
   },
 });
 
