@@ -132,6 +132,7 @@ async function* decodeInGroups(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const start = reader.position;
   const decompressor = engine.decompressor(frame.windowBytes);
+  let given: Uint8Array | undefined;
   try {
     let made = 0;
     let at = frame.headerBytes;
@@ -147,6 +148,9 @@ async function* decodeInGroups(
       const group = reader.buffered.subarray(0, at);
       for (const piece of await countedFrom(start, () => decompressor.push(group))) {
         made += piece.length;
+        // Several pieces may be views of one chunk; once there is another one, the engine has left it for good.
+        if (given && given.buffer !== piece.buffer) release(given);
+        given = piece;
         yield piece;
       }
       reader.consume(at);
@@ -157,6 +161,7 @@ async function* decodeInGroups(
     }
   } finally {
     decompressor.close();
+    if (given) release(given);
   }
 }
 

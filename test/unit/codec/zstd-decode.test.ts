@@ -205,6 +205,22 @@ describe.each(bothEngines)('zstdDecode with the $name engine', (engine) => {
     expect(piece?.length).toBe(0);
   });
 
+  test('the memory of a frame that is decoded in groups is given back while it goes on', async () => {
+    const large = noise(3 * MIB);
+    const decoded = zstdDecode({ engine, maxBytes, oneShotBytes: 0 });
+    const given: Uint8Array[] = [];
+    let held = 0;
+    for await (const piece of decoded(chunked(engine.compressFrame(large, 1), 100_000))) {
+      given.push(piece);
+      held = Math.max(
+        held,
+        given.reduce((sum, { length }) => sum + length, 0),
+      );
+    }
+    expect(held).toBeLessThanOrEqual(MIB);
+    expect(given.every(({ length }) => length === 0)).toBe(true);
+  });
+
   test('many decoders at once do not mix', async () => {
     const large = vectors.filter(({ name }) => name.startsWith('large'));
     const digests = await Promise.all(large.map(async (v) => hex(await sha256(await decode(fileOf(v), 1000)))));
