@@ -1,8 +1,8 @@
 /** What the index of an archive's members costs the upload, and what an index of a million of them takes and gives. */
-import { spawnSync } from 'node:child_process';
 import { closeSync, copyFileSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type HeapSample, sampleHeap } from '../support/heap-sampler.ts';
+import { pack } from '../support/material.ts';
 import type { Bench, Part } from '../support/part.ts';
 import { bytesOf, forget, type Reads, readsOf } from '../support/reads.ts';
 import { kib, mib, ms, type Row } from '../support/report.ts';
@@ -56,20 +56,20 @@ function uploadPairs(bench: Bench): UploadPair[] {
   const small = smallFiles(bench, count);
   const broken = withoutArchive(directory, file);
   const mixed = { bytes: fileBytes, archive: file, noArchive: broken };
-  const packed = (suffix: string, ...command: [string, string]) => ({
+  const packed = (suffix: 'zst' | 'gz') => ({
     what: `the same as a tar.${suffix}, decoded along`,
     compression: 'auto',
     bar: null,
     rounds,
     bytes: fileBytes,
-    archive: pack(file, suffix, command),
-    noArchive: pack(broken, suffix, command),
+    archive: pack(file, suffix),
+    noArchive: pack(broken, suffix),
   });
   return [
     { ...mixed, what: `a tar of ${mib(fileBytes)}, zstd 3`, compression: 'zstd', bar: 0.95, rounds: 2 * bench.rounds },
     { ...mixed, what: 'the same, `compression=none`', compression: 'none', bar: null, rounds },
-    packed('zst', 'zstd', '-3'),
-    packed('gz', 'gzip', '-1'),
+    packed('zst'),
+    packed('gz'),
     {
       what: `a tar of ${count.toLocaleString('en')} files of 1 KB, zstd 3`,
       compression: 'zstd',
@@ -108,15 +108,6 @@ function withoutArchive(directory: string, file: string): string {
   writeSync(opened, digit, 0, 1, CHECKSUM_AT);
   closeSync(opened);
   return copy;
-}
-
-function pack(file: string, suffix: string, [command, level]: [string, string]): string {
-  const packed = `${file}.${suffix}`;
-  const output = openSync(packed, 'w');
-  const { status, stderr } = spawnSync(command, [level, '-c', file], { stdio: ['ignore', output, 'pipe'] });
-  closeSync(output);
-  if (status !== 0) throw new Error(`${command}: ${stderr}`);
-  return packed;
 }
 
 /** Files of 1 KB, cut out of the material. */

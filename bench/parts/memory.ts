@@ -1,5 +1,6 @@
 /** What the isolate holds while much goes in and out. */
 import { heapRow, sampleHeap } from '../support/heap-sampler.ts';
+import { pack } from '../support/material.ts';
 import type { Bench, Part } from '../support/part.ts';
 import { mib, type Row } from '../support/report.ts';
 import { get, putCopies } from '../support/transfer.ts';
@@ -12,6 +13,7 @@ const AT_ONCE = 8;
 export const memory: Part = async (bench) => {
   const rows: Row[] = [];
   for (const compression of ['zstd', 'none']) rows.push(await longUpload(bench, compression));
+  for (const suffix of ['gz', 'zst'] as const) rows.push(await packedUploads(bench, suffix));
   rows.push(...(await manyAtOnce(bench)));
   return { rows };
 };
@@ -24,6 +26,18 @@ function longUpload(bench: Bench, compression: string): Promise<Row> {
     const { backup_id, file_size } = JSON.parse(body) as Receipt;
     if (file_size !== copies * bench.fileBytes) throw new Error(`${file_size} bytes arrived`);
     await removeBackup(vault, backup_id);
+  });
+}
+
+/** Archives that came compressed: they are decoded along for their index. */
+function packedUploads(bench: Bench, suffix: 'gz' | 'zst'): Promise<Row> {
+  const what = `isolate during uploads of a tar.${suffix}, ${AT_ONCE} × ${mib(bench.fileBytes)} of content at once`;
+  const file = pack(bench.file, suffix);
+  return watched(bench, what, async (vault) => {
+    const each = Array.from({ length: AT_ONCE }, () => putCopies(uploadUrl(vault), file, 1, vault.token));
+    for (const { body } of await Promise.all(each)) {
+      if (!(JSON.parse(body) as Receipt).archive?.members) throw new Error(`no index of a tar.${suffix}`);
+    }
   });
 }
 

@@ -1,6 +1,6 @@
 /** The file that everything is measured with: a mixed tar of what lies on this machine. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync, truncateSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -22,6 +22,20 @@ export function mixedTar(directory: string, bytes: number): string {
   }
   truncateSync(file, bytes);
   return file;
+}
+
+const PACKERS = { zst: ['zstd', '-3'], gz: ['gzip', '-1'] } as const;
+
+/** The file compressed beside it, made once. */
+export function pack(file: string, suffix: keyof typeof PACKERS): string {
+  const packed = `${file}.${suffix}`;
+  if (existsSync(packed)) return packed;
+  const [command, level] = PACKERS[suffix];
+  const output = openSync(packed, 'w');
+  const { status, stderr } = spawnSync(command, [level, '-c', file], { stdio: ['ignore', output, 'pipe'] });
+  closeSync(output);
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return packed;
 }
 
 function tar(mode: string, file: string, ...what: string[]): void {
