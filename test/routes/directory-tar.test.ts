@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import type { Member } from '../../src/archive/member.ts';
-import { bodyOf, type Entry, fileUrl, gzipped, manyFrames, oneFrame, owned, tarOf } from '../support/archives.ts';
+import {
+  backupOf,
+  bodyOf,
+  type Entry,
+  fileUrl,
+  gzipped,
+  manyFrames,
+  oneFrame,
+  owned,
+  tarOf,
+} from '../support/archives.ts';
 import { ask, expectProblem, put, sample, sha256Hex } from '../support/vault.ts';
 import { scanned, text, unpack } from '../unit/archive/tar-samples.ts';
 import { tarVectors } from '../vectors/tar.ts';
@@ -30,10 +40,6 @@ async function read(response: Response): Promise<Out> {
 
 async function tarAt(id: string, path: string): Promise<Out> {
   return read(await ask(fileUrl(id, `${path}?format=tar`)));
-}
-
-async function backupOf(entries: readonly Entry[], query = ''): Promise<string> {
-  return (await put('members.tar', tarOf(entries), query)).backup_id;
 }
 
 const tree: Entry[] = [

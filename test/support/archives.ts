@@ -7,7 +7,7 @@ import { seekableEncode } from '../../src/codec/seekable/seekable-encoder.ts';
 import { nativeEngine } from '../../src/codec/zstd/native-engine.ts';
 import { concat, utf8 } from '../../src/shared/bytes.ts';
 import type { Pieces } from '../../src/shared/streams.ts';
-import { ask } from './vault.ts';
+import { ask, put } from './vault.ts';
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -41,6 +41,11 @@ function entryBytes({ path, content = '', linkTarget, ...more }: Entry): Uint8Ar
     linkTarget: linkTarget === undefined ? null : utf8(linkTarget),
   });
   return [header, data, tarPadding(data.length)];
+}
+
+/** Uploads an archive of these members, as "members.tar", and gives its id. */
+export async function backupOf(entries: readonly Entry[]): Promise<string> {
+  return (await put('members.tar', tarOf(entries))).backup_id;
 }
 
 export function asBytes(text: string | Uint8Array): Uint8Array {
