@@ -34,9 +34,14 @@ function packedUploads(bench: Bench, suffix: 'gz' | 'zst'): Promise<Row> {
   const what = `isolate during uploads of a tar.${suffix}, ${AT_ONCE} × ${mib(bench.fileBytes)} of content at once`;
   const file = pack(bench.file, suffix);
   return watched(bench, what, async (vault) => {
-    const each = Array.from({ length: AT_ONCE }, () => putCopies(uploadUrl(vault), file, 1, vault.token));
-    for (const { body } of await Promise.all(each)) {
-      if (!(JSON.parse(body) as Receipt).archive?.members) throw new Error(`no index of a tar.${suffix}`);
+    // Twice: one round is over before there is a curve.
+    for (let round = 0; round < 2; round++) {
+      const each = Array.from({ length: AT_ONCE }, () => putCopies(uploadUrl(vault), file, 1, vault.token));
+      for (const { body } of await Promise.all(each)) {
+        const { backup_id, archive } = JSON.parse(body) as Receipt;
+        if (!archive?.members) throw new Error(`no index of a tar.${suffix}`);
+        await removeBackup(vault, backup_id);
+      }
     }
   });
 }
