@@ -240,6 +240,16 @@ describe('gunzip', () => {
     expect(left).toBe(true);
   });
 
+  test('gives the chunks of the transform as they are, not joined in new memory, and each back', async () => {
+    const given: Uint8Array[] = [];
+    for await (const piece of gunzip()(chunked(gzipSync(text(8 * MIB)), 64 * 1024))) {
+      expect(piece.buffer.byteLength).toBe(128 * 1024);
+      given.push(piece);
+    }
+    expect(given.length).toBeGreaterThanOrEqual(64);
+    expect(given.every(({ length }) => length === 0)).toBe(true);
+  });
+
   test('pulls nothing ahead of a slow reader', async () => {
     let pulled = 0;
     async function* source() {
