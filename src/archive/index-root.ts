@@ -15,7 +15,7 @@
 import { crc32 } from 'node:zlib';
 import { utf8 } from '../shared/bytes.ts';
 import { INDEX_LARGEST_ROOT_BYTES, INDEX_LAYER_POINTS } from '../shared/limits.ts';
-import type { Layer, SeekPoints } from '../shared/seek-points.ts';
+import { areSeekPoints, type Layer, type SeekPoints } from '../shared/seek-points.ts';
 import { type BytesIn, BytesOut, checkedNumber } from './index-bytes.ts';
 import { Directory, type DirectoryBuilder } from './index-directory.ts';
 import { IndexCorrupt, IndexTooNew } from './index-errors.ts';
@@ -102,7 +102,9 @@ function readLayer(from: BytesIn): Layer {
   const contentBytes = (content.at(-1) ?? 0) + from.varint();
   checkedNumber(encodedBytes);
   checkedNumber(contentBytes);
-  return { codec, points: { encoded, content, encodedBytes, contentBytes } };
+  const points = { encoded, content, encodedBytes, contentBytes };
+  if (!areSeekPoints(points)) throw new IndexCorrupt('it has points that are out of order');
+  return { codec, points };
 }
 
 /** Between two points may lie several frames: where there are too many points, every second one does, or every third. */

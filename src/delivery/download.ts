@@ -89,7 +89,7 @@ async function decodedSpan(
   return (signal) => {
     const options = { pieceBytes: DECODE_READ_BYTES, objectBytes: backup.stored_size, signal };
     const read = (encoded: ByteSpan) => readResuming(rooms.store, key, encoded, options);
-    return layerReader(read, { codec: 'zstd', points }, rooms)(span);
+    return layerReader(read, { codec: 'zstd', points }, { engine: rooms.engine })(span);
   };
 }
 

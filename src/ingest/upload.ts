@@ -74,7 +74,8 @@ export class UploadInterrupted extends VaultError {
 
 /**
  * THE way in, top to bottom: content → meter (cap) → digest → members of an archive → zstd frames → equal parts → R2;
- * then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored; rejects after everything has been taken back.
+ * then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored;
+ * rejects after everything has been taken back.
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
   const { job_id, backup_id } = order;

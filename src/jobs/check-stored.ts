@@ -152,21 +152,22 @@ async function checkContent(
   };
 }
 
-type StoredTable =
+type TableFound =
   | { readonly kind: 'whole'; readonly entries: readonly SeekEntry[] }
   | { readonly kind: 'broken'; readonly reason: string };
 
 /** What the table says of single frames is compared when they are read. */
-async function storedTable(readBytes: ReadBytes, stored: StoredForm): Promise<StoredTable> {
+async function storedTable(readBytes: ReadBytes, stored: StoredForm): Promise<TableFound> {
   try {
-    return { kind: 'whole', entries: await readStoredTable(readBytes, stored) };
+    const { entries } = await readStoredTable(readBytes, stored);
+    return { kind: 'whole', entries };
   } catch (error) {
     if (error instanceof MalformedZstd) return { kind: 'broken', reason: error.reason };
     throw error;
   }
 }
 
-function tableFaultOf(table: StoredTable, found: FramesFound, content: ContentState, offset: number): Fault | null {
+function tableFaultOf(table: TableFound, found: FramesFound, content: ContentState, offset: number): Fault | null {
   const whole = content === 'same' ? '; the content is whole' : '';
   if (table.kind === 'broken') return { reason: `${table.reason}${whole}`, frame: null, offset };
   if (content !== 'same' || found.unlisted.first === null) return null;

@@ -44,28 +44,6 @@ export async function* readPieces(
   }
 }
 
-/** Gives pieces of `pieceBytes` exactly, but the last, whatever it gets. One buffer, used again. */
-export function rechunk(pieceBytes: number): Stage {
-  return async function* rechunked(source) {
-    const buffer = new Uint8Array(pieceBytes);
-    let filled = 0;
-    for await (const piece of source) {
-      for (let at = 0; at < piece.length; ) {
-        const taken = Math.min(pieceBytes - filled, piece.length - at);
-        buffer.set(piece.subarray(at, at + taken), filled);
-        at += taken;
-        filled += taken;
-        if (filled === pieceBytes) {
-          yield buffer;
-          filled = 0;
-        }
-      }
-    }
-    if (filled > 0) yield buffer.subarray(0, filled);
-    release(buffer);
-  };
-}
-
 /**
  * Pulls the next piece while the consumer is busy with the one before, so that reading and writing overlap: one piece
  * more in memory, in a copy, since the source uses its own buffer again.

@@ -2,13 +2,7 @@
 import { MAX_SEEK_TABLE_BYTES } from '../../shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../../shared/seek-points.ts';
 import { MalformedZstd } from '../zstd/malformed-zstd.ts';
-import {
-  parseSeekTable,
-  parseSeekTableFooter,
-  SEEK_TABLE_FOOTER_BYTES,
-  type SeekEntry,
-  seekTableBytes,
-} from './seek-table.ts';
+import { parseSeekTable, parseSeekTableFooter, type SeekEntry, seekTableBytes } from './seek-table.ts';
 
 /** Reads a span of a stored file whole: few bytes. Fewer than asked for are the same as none. */
 export type ReadBytes = (span: ByteSpan) => Promise<Uint8Array>;
@@ -20,16 +14,22 @@ export interface StoredForm {
   readonly frames: number;
 }
 
+/** A seek table, and what it says as points. */
+export interface StoredTable {
+  readonly entries: readonly SeekEntry[];
+  readonly points: SeekPoints;
+}
+
 /** The points of a file in our stored form, a point a frame. Reads and throws as {@link readStoredTable}. */
 export async function readStoredPoints(readBytes: ReadBytes, stored: StoredForm): Promise<SeekPoints> {
-  return seekPoints(await readStoredTable(readBytes, stored), stored);
+  return (await readStoredTable(readBytes, stored)).points;
 }
 
 /**
  * The seek table of a file in our stored form, from one read of its tail. Throws MalformedZstd where it is not one for
  * that file: frames, sizes and the equal content of all frames but the last are checked.
  */
-export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm): Promise<SeekEntry[]> {
+export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm): Promise<StoredTable> {
   const { storedBytes, frames } = stored;
   const fewestBytes = seekTableBytes(frames, false);
   if (!Number.isSafeInteger(frames) || frames < 1 || fewestBytes > Math.min(storedBytes, MAX_SEEK_TABLE_BYTES)) {
@@ -44,24 +44,7 @@ export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm):
   }
   const entries = parseSeekTable(tail.subarray(tailBytes - footer.tableBytes));
   checkEqualFrames(entries, storedBytes - footer.tableBytes);
-  seekPoints(entries, stored);
-  return entries;
-}
-
-/**
- * The points of somebody's seekable file: a read of its footer, and one of its table. null where it ends with no seek
- * table, or with one larger than it is worth to hold. Throws MalformedZstd where the table lies.
- */
-export async function readForeignPoints(readBytes: ReadBytes, storedBytes: number): Promise<SeekPoints | null> {
-  if (storedBytes < seekTableBytes(0, false)) return null;
-  const end = { offset: storedBytes - SEEK_TABLE_FOOTER_BYTES, length: SEEK_TABLE_FOOTER_BYTES };
-  const footer = parseSeekTableFooter(await readBytes(end));
-  if (footer === null) return null;
-  const { tableBytes } = footer;
-  if (tableBytes > storedBytes) throw new MalformedZstd('the seek table is larger than the file', end.offset);
-  if (tableBytes > MAX_SEEK_TABLE_BYTES) return null;
-  const table = await readBytes({ offset: storedBytes - tableBytes, length: tableBytes });
-  return seekPoints(parseSeekTable(table), { storedBytes });
+  return { entries, points: seekPoints(entries, stored) };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { layerReader } from '../../../src/codec/seekable/layer-reader.ts';
 import { encodeSeekTable, type SeekEntry } from '../../../src/codec/seekable/seek-table.ts';
-import { readForeignPoints, readStoredPoints, seekPoints } from '../../../src/codec/seekable/seek-table-points.ts';
+import { readStoredPoints, seekPoints } from '../../../src/codec/seekable/seek-table-points.ts';
 import { seekableEncode } from '../../../src/codec/seekable/seekable-encoder.ts';
 import { zstdDecode } from '../../../src/codec/zstd/zstd-decode.ts';
 import { bytesFromBase64url, concat, hex, sha256 } from '../../../src/shared/bytes.ts';
@@ -10,6 +10,7 @@ import { areSeekPoints, type ByteSpan } from '../../../src/shared/seek-points.ts
 import { type SeekableVector, seekableVectors } from '../../vectors/seekable.ts';
 import { bothEngines } from './both-engines.ts';
 import { chunked, collect, firstDifference, noise, run, text } from './bytes.ts';
+import { readForeignPoints } from './foreign-points.ts';
 import { skippable } from './zstd-files.ts';
 
 const malformed = expect.objectContaining({ code: 'malformed-zstd' });

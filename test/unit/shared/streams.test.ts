@@ -2,15 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { unlessAborted } from '../../../src/shared/abort.ts';
 import { ByteReader } from '../../../src/shared/byte-reader.ts';
 import { concat } from '../../../src/shared/bytes.ts';
-import {
-  type Pieces,
-  pumpPieces,
-  readAhead,
-  readPieces,
-  rechunk,
-  type Stage,
-  stagePair,
-} from '../../../src/shared/streams.ts';
+import { type Pieces, pumpPieces, readAhead, readPieces, type Stage, stagePair } from '../../../src/shared/streams.ts';
 
 const content = Uint8Array.from({ length: 10_000 }, (_, i) => i & 255);
 
@@ -199,13 +191,7 @@ describe('readAhead', () => {
   });
 });
 
-describe('rechunk and ByteReader', () => {
-  it('cut any chunks into any others', async () => {
-    for (const size of [1, 3, 64, 10_000, 10_001]) {
-      expect(concat(await collect(rechunk(size)(readPieces(native(content), 77))))).toEqual(content);
-    }
-  });
-
+describe('ByteReader', () => {
   it('fill, consume and skip across pieces', async () => {
     const reader = new ByteReader(readPieces(native(content), 77), 16);
     expect((await reader.fill(10)).slice(0, 10)).toEqual(content.slice(0, 10));
