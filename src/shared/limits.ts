@@ -184,6 +184,9 @@ export const SCAN_ONE_SHOT_BYTES = FRAME_BYTES;
 /** Parts of an index that is larger than one: R2's smallest, since merging needs the memory. */
 export const INDEX_PART_BYTES = 5 * MIB;
 
+/** Batches in work at once: half of the six connections that a request has (Workers limits), the rest is for its source. */
+export const BATCHES_IN_WORK = 3;
+
 /** Members of a directory's tar that go out in one pass over the archive: a few MiB. */
 export const DIRECTORY_BATCH_MEMBERS = 5_000;
 
