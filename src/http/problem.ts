@@ -10,6 +10,7 @@ const PROBLEMS = {
   'invalid-cursor': [400, 'The cursor is not one of ours'],
   'no-file': [400, 'The form has no file'],
   'malformed-multipart': [400, 'The form is broken'],
+  'malformed-json': [400, 'The JSON is broken'],
   'malformed-zstd': [400, 'The zstd data is broken'],
   'malformed-gzip': [400, 'The gzip data is broken'],
   'level-unsupported': [400, 'The compression level is too high'],
@@ -26,13 +27,17 @@ const PROBLEMS = {
   'job-running': [409, 'The job is running'],
   'precondition-failed': [412, 'A precondition failed'],
   'file-too-large': [413, 'The file is too large'],
+  'item-too-large': [413, 'A value is too large'],
+  'too-many-rows': [413, 'The document has too many rows'],
   'unsupported-media-type': [415, 'The body has the wrong type'],
   'range-not-satisfiable': [416, 'The range lies outside of the file'],
   'checksum-mismatch': [422, 'The checksum does not match'],
+  'too-many-errors': [422, 'Too many rows were refused'],
   'sparse-map-malformed': [422, 'The sparse file cannot be read'],
   'sparse-map-too-large': [422, 'The sparse file has too many holes'],
   'upgrade-required': [426, 'A WebSocket is needed'],
   'upload-interrupted': [499, 'The upload was interrupted'],
+  'import-interrupted': [499, 'The import was interrupted'],
   'upload-superseded': [409, 'The job was taken over'],
   'internal-error': [500, 'Something went wrong here'],
   'stored-data-corrupt': [500, 'The stored data is damaged'],
@@ -59,6 +64,8 @@ export interface Problem {
   readonly detail: string;
   readonly code: ErrorCode;
   readonly request_id: string;
+  /** Facts of the error. */
+  readonly [fact: string]: unknown;
 }
 
 /** What a client may know of an error. Anything that is not a {@link VaultError} is ours to look up by its id. */
@@ -68,7 +75,8 @@ export function problemOf(thrown: unknown, requestId: string): Problem {
   const detail =
     error instanceof VaultError ? error.message : `Try again; if it happens again, report request ${requestId}.`;
   const [status, title] = PROBLEMS[code];
-  return { type: `/docs#${code}`, title, status, detail, code, request_id: requestId };
+  const facts = error instanceof VaultError ? error.facts : {};
+  return { ...facts, type: `/docs#${code}`, title, status, detail, code, request_id: requestId };
 }
 
 /** Headers that belong to a problem's answer. */

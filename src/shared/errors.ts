@@ -7,6 +7,7 @@ export type ErrorCode =
   | 'invalid-cursor'
   | 'no-file'
   | 'malformed-multipart'
+  | 'malformed-json'
   | 'malformed-zstd'
   | 'malformed-gzip'
   | 'level-unsupported'
@@ -24,14 +25,18 @@ export type ErrorCode =
   | 'upgrade-required'
   | 'unsupported-media-type'
   | 'file-too-large'
+  | 'item-too-large'
+  | 'too-many-rows'
   | 'range-not-satisfiable'
   | 'precondition-failed'
   | 'checksum-mismatch'
+  | 'too-many-errors'
   | 'sparse-map-malformed'
   | 'sparse-map-too-large'
   | 'upload-interrupted'
   | 'upload-superseded'
   | 'verify-interrupted'
+  | 'import-interrupted'
   | 'storage-failed'
   | 'stored-data-corrupt'
   | 'index-too-new'
@@ -45,10 +50,13 @@ export type ErrorCode =
  */
 export class VaultError extends Error {
   readonly code: ErrorCode;
+  /** What programs may want to know beside the code: members of the problem that clients get (RFC 9457, section 3.2). */
+  readonly facts: Readonly<Record<string, unknown>>;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options: ErrorOptions & { facts?: Record<string, unknown> } = {}) {
     super(message, options);
     this.name = new.target.name;
     this.code = code;
+    this.facts = options.facts ?? {};
   }
 }
