@@ -9,14 +9,15 @@ export async function unlessAborted<T>(
 ): Promise<T> {
   if (!signal) return work;
   const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => {
-    work.then(discard, () => undefined);
-    reject(signal.reason);
-  };
+  const onAbort = () => reject(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   if (signal.aborted) onAbort();
   try {
     return await Promise.race([work, aborted]);
+  } catch (error) {
+    // Here, not on the abort: work that was just done is not both given and discarded.
+    work.then(discard, () => undefined);
+    throw error;
   } finally {
     signal.removeEventListener('abort', onAbort);
   }

@@ -1,8 +1,10 @@
-import { unlessAborted, withinTime } from '../shared/abort.ts';
+import { withinTime } from '../shared/abort.ts';
 import { STORAGE_STALL_MS } from '../shared/limits.ts';
 import { type PieceReader, pieceReader } from '../shared/piece-reader.ts';
-import { ONE_TRY, type RetryPolicy, STORAGE_RETRY, waitAfter } from '../shared/retry.ts';
+import { resilient } from '../shared/resilient.ts';
+import { ONE_TRY, type RetryPolicy, STORAGE_RETRY } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
+import type { ByteStream, Pieces } from '../shared/streams.ts';
 import type { ObjectStore, OpenObject } from './object-store.ts';
 import { isTransient, StorageFailed } from './r2-errors.ts';
 import { StoredDataLost } from './stored-data-lost.ts';
@@ -25,9 +27,9 @@ export interface ResumingReadOptions {
  * A span of an object: exactly `span.length` bytes, in pieces of `pieceBytes` (shorter ones after a break and at the end).
  *
  * A stream that breaks or ends early is taken up at the next byte of the same version of the object, its ETag, after
- * growing waits. At most `policy.tries` reads begin at the same byte: then it throws {@link StorageFailed}. It throws
- * {@link StoredDataLost} at once where the object is missing, another one, or too short. No byte comes twice, none is
- * left out; bytes that R2 sent and a break swallowed are read again. Leaving early cancels what is open.
+ * growing waits ({@link resilient}). At most `policy.tries` reads begin at the same byte: then it throws
+ * {@link StorageFailed}. It throws {@link StoredDataLost} at once where the object is missing, another one, or too short.
+ * Bytes that R2 sent and a break swallowed are read again. Leaving early cancels what is open.
  */
 export async function* readResuming(
   store: ObjectStore,
@@ -36,37 +38,29 @@ export async function* readResuming(
   options: ResumingReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { signal, policy = STORAGE_RETRY } = options;
-  const end = span.offset + span.length;
-  let at = span.offset;
-  let open = options.first;
-  let version = open?.etag;
-  // Breaks since the last byte that came, and reads among them that gave none.
-  let breaks = 0;
-  let fruitless = 0;
-  if (span.length === 0) await open?.body.cancel();
-  while (at < end) {
-    const begin = at;
-    try {
-      open ??= await openAt(store, key, { offset: at, length: end - at }, version, signal);
-      version = open.etag;
-      for await (const piece of piecesOf(open, key, { offset: at, length: end - at }, breaks > 0, options)) {
-        at += piece.length;
-        yield piece;
-      }
-      if (at < end) throw new Error(`${key} ended at byte ${at} of ${end}`);
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (isFinal(error)) throw error;
-      breaks = at > begin ? 1 : breaks + 1;
-      fruitless = at > begin ? 0 : fruitless + 1;
-      if (fruitless >= policy.tries) throw new StorageFailed('read', error);
-      await waitAfter(breaks, policy, signal);
-    }
-    open = undefined;
+  let { first } = options;
+  let version = first?.etag;
+  let opened = 0;
+  const open = async (offset: number) => {
+    const again = opened++ > 0;
+    const rest = { offset: span.offset + offset, length: span.length - offset };
+    const object = first ?? (await openAt(store, key, rest, version, signal));
+    first = undefined;
+    version = object.etag;
+    await checkSize(object, key, rest, options.objectBytes);
+    return piecesOf(object.body, rest.length, again, options);
+  };
+  if (span.length === 0 || signal?.aborted) await first?.body.cancel(signal?.reason);
+  const { tries, firstWaitMs: waitMs } = policy;
+  try {
+    const worthTrying = (error: unknown) => !isFinal(error);
+    yield* resilient(open, { length: span.length, tries, waitMs, signal, worthTrying });
+  } catch (error) {
+    throw signal?.aborted || isFinal(error) ? error : new StorageFailed('read', error);
   }
 }
 
-/** One level of tries: the store's own would multiply with the reader's. */
+/** One level of tries: the store's own would multiply with the reader's. What comes after an abort is cancelled. */
 async function openAt(
   store: ObjectStore,
   key: string,
@@ -74,39 +68,38 @@ async function openAt(
   etag: string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<OpenObject> {
-  signal?.throwIfAborted();
-  const object = await unlessAborted(store.read(key, { span, etag, policy: ONE_TRY }), signal, (late) => {
-    if (late.kind === 'open') late.body.cancel(signal?.reason).catch(() => undefined);
-  });
+  const object = await store.read(key, { span, etag, policy: ONE_TRY });
   if (object.kind !== 'open') throw new StoredDataLost(object.kind, key);
+  if (signal?.aborted) await object.body.cancel(signal.reason);
+  signal?.throwIfAborted();
   return object;
 }
 
-/**
- * Pieces of one stream, until it ends or the span is whole. A stream that is taken up again gives its first bytes as they
- * come: a storage that breaks after a few bytes each time still gets on.
- */
-async function* piecesOf(
+async function checkSize(
   { body, size }: OpenObject,
   key: string,
   { offset, length }: ByteSpan,
-  again: boolean,
-  options: ResumingReadOptions,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const { pieceBytes, objectBytes, signal } = options;
+  objectBytes = size,
+): Promise<void> {
+  const how = size < offset + length ? 'cut' : size !== objectBytes ? 'changed' : null;
+  if (how === null) return;
+  const lost = new StoredDataLost(how, key);
+  await body.cancel(lost);
+  throw lost;
+}
+
+/**
+ * Pieces of one stream, until it ends or `length` bytes came. The signal cancels it at once, also before anybody pulls. A
+ * stream that is taken up again gives its first bytes as they come: a storage that breaks after a few bytes each time
+ * still gets on.
+ */
+function piecesOf(body: ByteStream, length: number, again: boolean, options: ResumingReadOptions): Pieces {
+  const { pieceBytes, signal } = options;
   const reader = pieceReader(body, Math.min(pieceBytes, length));
   const cancel = () => void reader.cancel(signal?.reason);
   signal?.addEventListener('abort', cancel, { once: true });
-  try {
-    signal?.throwIfAborted();
-    if (size < offset + length) throw new StoredDataLost('cut', key);
-    if (size !== (objectBytes ?? size)) throw new StoredDataLost('changed', key);
-    yield* exactly(reader, length, again ? 1 : pieceBytes, options);
-  } finally {
-    signal?.removeEventListener('abort', cancel);
-    await reader.cancel(new Error('the consumer left'));
-    reader.release();
-  }
+  if (signal?.aborted) cancel();
+  return exactly(reader, length, again ? 1 : pieceBytes, options, () => signal?.removeEventListener('abort', cancel));
 }
 
 /** Asks for no byte behind `length`: a break there, or more bytes, are nobody's concern. */
@@ -114,18 +107,24 @@ async function* exactly(
   reader: PieceReader,
   length: number,
   firstAtLeast: number,
-  { pieceBytes, signal, stallMs = STORAGE_STALL_MS }: ResumingReadOptions,
+  { pieceBytes, stallMs = STORAGE_STALL_MS }: ResumingReadOptions,
+  whenOver: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let atLeast = firstAtLeast;
-  for (let left = length; left > 0; ) {
-    const atMost = Math.min(left, pieceBytes);
-    const reading = withinTime(reader.read(Math.min(atLeast, atMost), atMost), stallMs, 'the storage gave nothing');
-    const piece = await unlessAborted(reading, signal);
-    signal?.throwIfAborted();
-    if (!piece) return;
-    left -= piece.length;
-    atLeast = pieceBytes;
-    yield piece;
+  try {
+    for (let left = length; left > 0; ) {
+      const atMost = Math.min(left, pieceBytes);
+      const reading = reader.read(Math.min(atLeast, atMost), atMost);
+      const piece = await withinTime(reading, stallMs, 'the storage gave nothing');
+      if (!piece) return;
+      left -= piece.length;
+      atLeast = pieceBytes;
+      yield piece;
+    }
+  } finally {
+    whenOver();
+    await reader.cancel(new Error('the consumer left'));
+    reader.release();
   }
 }
 
