@@ -2,6 +2,7 @@ import type { Member } from '../archive/member.ts';
 import type { MemberIndex } from '../archive/member-index.ts';
 import { comparePaths, startsWith } from '../archive/member-order.ts';
 import { TAR_END, tarHeader, tarPadding } from '../archive/tar-write.ts';
+import { inBatches } from '../shared/batches.ts';
 import { concat } from '../shared/bytes.ts';
 import { DIRECTORY_BATCH_MEMBERS } from '../shared/limits.ts';
 import type { ReadSpan } from '../shared/seek-points.ts';
@@ -26,7 +27,7 @@ type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
  */
 export async function* directoryTar(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
   let late = false;
-  for await (const batch of inBatches(directoryMembers(index, directory))) {
+  for await (const batch of inBatches(directoryMembers(index, directory), DIRECTORY_BATCH_MEMBERS)) {
     const lastPath = lastPathOf(batch);
     batch.sort((a, b) => a.headerOffset - b.headerOffset);
     const reader = new ForwardReader(readTar, index.layers, endOf(batch));
@@ -46,7 +47,7 @@ export async function* directoryTar(index: MemberIndex, directory: Uint8Array, r
 }
 
 async function* lateLinks(index: MemberIndex, directory: Uint8Array, readTar: ReadSpan): Bytes {
-  for await (const batch of inBatches(directoryMembers(index, directory))) {
+  for await (const batch of inBatches(directoryMembers(index, directory), DIRECTORY_BATCH_MEMBERS)) {
     const lastPath = lastPathOf(batch);
     for (const link of batch) {
       if (link.type !== 'hardlink' || (await ownerBefore(index, directory, link, lastPath))) continue;
@@ -128,15 +129,4 @@ function endOf(batch: readonly Member[]): number {
 /** Of a batch that is still in the order of paths. */
 function lastPathOf(batch: readonly Member[]): Uint8Array {
   return batch.at(-1)?.path ?? new Uint8Array();
-}
-
-async function* inBatches(members: AsyncIterable<Member>): AsyncGenerator<Member[], void, undefined> {
-  let batch: Member[] = [];
-  for await (const member of members) {
-    batch.push(member);
-    if (batch.length < DIRECTORY_BATCH_MEMBERS) continue;
-    yield batch;
-    batch = [];
-  }
-  if (batch.length > 0) yield batch;
 }
