@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 
 const SRC = fileURLToPath(new URL('../src', import.meta.url).href);
 
-const PIECES = ['codec', 'archive', 'store', 'catalogue', 'progress', 'links'];
+const PIECES = ['codec', 'archive', 'store', 'catalogue', 'databases', 'progress', 'links'];
 const FLOWS = ['ingest', 'delivery', 'transfer', 'jobs'];
 
 /** Who may know whom: the table of docs/decisions/0001-rooms.md. A room always knows itself. */
@@ -25,7 +25,7 @@ const FORBIDDEN_NAMES = ['utils', 'util', 'helpers', 'helper', 'common', 'types'
 /** What only one room may say: one place to look, one place to change. Others hold the handle and pass it on. */
 const SPOKEN_IN: Readonly<Record<string, { readonly words: RegExp; readonly rooms: readonly string[] }>> = {
   R2: { words: /\bR2Bucket\b|\bR2Object(Body)?\b|\bR2MultipartUpload\b/, rooms: ['store', 'services.ts'] },
-  SQL: { words: /\.prepare\(|\bD1PreparedStatement\b/, rooms: ['catalogue'] },
+  SQL: { words: /\.prepare\(|\bD1PreparedStatement\b/, rooms: ['catalogue', 'databases'] },
 };
 
 interface Import {

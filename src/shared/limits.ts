@@ -89,6 +89,22 @@ export const PAGE_ROWS = 100;
 export const MAX_PAGE_ROWS = 1_000;
 /** Rows that an export reads at once: under 2 MB of text, and 1,000 queries a request (D1 limits) reach a million rows. */
 export const EXPORT_PAGE_ROWS = 1_000;
+/**
+ * What the rows of a page may take as text, at worst (a byte may become six): rows of one kilobyte still come by the
+ * hundred, and of one megabyte one at a time.
+ */
+export const EXPORT_PAGE_BYTES = 4 * MIB;
+/** A value that is too long to be read at once is read in slices, as hex of twice their length. */
+export const EXPORT_SLICE_BYTES = 512 * KIB;
+/** Longest text or BLOB, and largest row (D1 limits). */
+export const D1_VALUE_BYTES = 2_000_000;
+/** Integers that SQLite holds: 64 bits with a sign. */
+export const MIN_INTEGER = -(2n ** 63n);
+export const MAX_INTEGER = 2n ** 63n - 1n;
+/** Rows that go into a table as one JSON text; half of {@link D1_VALUE_BYTES}, since SQLite makes another form of it. */
+export const INSERT_JSON_BYTES = D1_VALUE_BYTES / 2;
+/** What one transaction takes: of large rows fewer go together, since three such texts may be in flight, each held twice. */
+export const INSERT_BATCH_BYTES = 2 * INSERT_JSON_BYTES;
 
 /** Data of the extended headers (long names, pax records) before one tar member; held in memory. GNU tar writes kilobytes. */
 export const TAR_EXTENDED_BYTES = MIB;

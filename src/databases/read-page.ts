@@ -1,0 +1,267 @@
+/**
+ * Rows of any table as JSON, page by page, with every value's type and all of its digits.
+ *
+ * The text of a row is made by SQLite, in the query that reads it. D1 hands numbers to JavaScript as doubles, which would
+ * cost integers beyond 2^53 their last digits and a REAL its being one (1.0 and 1 differ in a column without a type);
+ * what comes as text has lost nothing, and there is one value a row to hand over. SQLite prints a double with 17 digits,
+ * which is enough to read the same one back.
+ *
+ *     NULL       null
+ *     INTEGER    all digits, to ±2^63
+ *     REAL       with a point or an exponent, always; 1e999 and -1e999 for the infinities; -0.0 keeps its sign
+ *     TEXT       as JSON has it; NUL as \u0000
+ *     BLOB       {"$base64":"…"}
+ *
+ * A BLOB leaves the query as hex between two control characters, which cannot stand in JSON text otherwise. TEXT that is
+ * no UTF-8 would reach us with U+FFFD in its place: a page with such a character is read once more, as hex, which tells
+ * a real one from damage; damage ends the export ({@link TextNotUtf8}), since JSON cannot hold it.
+ */
+import { Buffer } from 'node:buffer';
+import { VaultError } from '../shared/errors.ts';
+import { D1_VALUE_BYTES, EXPORT_PAGE_BYTES, EXPORT_SLICE_BYTES } from '../shared/limits.ts';
+import { type Column, literal, type Table } from './table.ts';
+
+export interface Page {
+  /** JSON text of one row each. */
+  readonly rows: readonly string[];
+  /** What to ask for the next page with; null after the last. */
+  readonly after: string | null;
+}
+
+/** Somebody stored bytes as TEXT that are none. */
+export class TextNotUtf8 extends VaultError {
+  constructor(table: string, cause?: unknown) {
+    super('stored-data-corrupt', `A row of the table ${table} has text that is not UTF-8, which JSON cannot hold.`, {
+      cause,
+    });
+  }
+}
+
+/** A row was written over and over while it was read in pieces. */
+class RowKeepsChanging extends VaultError {
+  constructor(table: string) {
+    super('storage-failed', `A large row of the table ${table} changed while it was read. Try again.`);
+  }
+}
+
+const MARK = '\u0001';
+const REPLACED = '\uFFFD';
+const NUMBER_BYTES = 26;
+/** `{"$base64":""}` is written around a BLOB, so many bytes. */
+const AROUND_BYTES = 16;
+const READ_TRIES = 3;
+
+/** Key of the row, what its text takes at most in bytes, and the text, which is missing where that is too much. */
+type Read = [key: string, bytes: number, text: string | null];
+
+/**
+ * The rows whose keys come after `after` (null: from the first), in the order of their keys: at most `rows`, and no more
+ * once they may take {@link EXPORT_PAGE_BYTES}, but always one. By key and not by OFFSET: the cost of a page does not
+ * grow, and a row deleted meanwhile moves no other. One query, two where the text may be damaged, and two more for each
+ * row that is larger than D1's longest text.
+ */
+export async function readPage(table: Table, after: string | null, rows: number): Promise<Page> {
+  let read = await query(table, after, rows, 'text');
+  let textOf = withBlobs;
+  if (read.some(([, , text]) => text?.includes(REPLACED))) {
+    read = await query(table, after, rows, 'hex');
+    textOf = (hex) => withBlobs(decoded(table, Buffer.from(hex, 'hex')));
+  }
+  const texts: string[] = [];
+  let bytes = 0;
+  for (const [key, atMost, text] of read) {
+    const whole = text === null ? await readLargeRow(table, key) : textOf(text);
+    if (whole !== null) texts.push(whole);
+    bytes += atMost;
+  }
+  const last = read.at(-1);
+  const ended = read.length < rows && bytes < EXPORT_PAGE_BYTES;
+  return { rows: texts, after: last && !ended ? last[0] : null };
+}
+
+async function query(table: Table, after: string | null, rows: number, form: 'text' | 'hex'): Promise<Read[]> {
+  const cursor = after === null ? [] : parseKey(after);
+  const from = `FROM ${table.quoted}${after === null ? '' : ` WHERE ${compareKey(table, '>', cursor)}`}`;
+  const order = `ORDER BY ${table.key.map(({ sql }) => sql).join(', ')}`;
+  const bytes = bytesOf(table);
+  const text = form === 'text' ? rowText(table) : `hex(${rowText(table)})`;
+  const fits = form === 'text' ? D1_VALUE_BYTES : D1_VALUE_BYTES / 2;
+  const limit = `?${cursor.length + 1}`;
+  // The lengths come first, out of the headers of records: nothing large is read that the page does not take.
+  const sql = `SELECT ${keyText(table)}, ${bytes}, CASE WHEN ${bytes} <= ${fits} THEN ${text} END ${from} ${order}
+    LIMIT (SELECT count(*) FROM (
+      SELECT sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before
+        FROM (SELECT ${bytes} AS bytes ${from} ${order} LIMIT ${limit})
+    ) WHERE before < ${EXPORT_PAGE_BYTES})`;
+  return await table.db
+    .prepare(sql)
+    .bind(...cursor.map(({ text }) => text), rows)
+    .raw<Read>();
+}
+
+/** What the row's text takes at most: six bytes for a control character, two for a byte of a BLOB. */
+function bytesOf(table: Table): string {
+  const names = table.columns.reduce((sum, { name }) => sum + 6 * Buffer.byteLength(name) + AROUND_BYTES, 2);
+  const sized = table.columns
+    .filter(({ numeric }) => !numeric)
+    .map(
+      ({ quoted }) =>
+        `CASE typeof(${quoted}) WHEN 'text' THEN 6 * octet_length(${quoted})
+          WHEN 'blob' THEN 2 * octet_length(${quoted}) ELSE ${NUMBER_BYTES} END`,
+    );
+  return balanced([String(names + NUMBER_BYTES * (table.columns.length - sized.length)), ...sized], '+');
+}
+
+function rowText(table: Table): string {
+  const pieces = table.columns.flatMap((column, place) => [
+    literal(`${place === 0 ? '{' : ','}${JSON.stringify(column.name)}:`),
+    `CASE typeof(${column.quoted}) WHEN 'blob' THEN char(1) || hex(${column.quoted}) || char(1)
+      WHEN 'real' THEN ${realText(column.quoted)} ELSE json_quote(${column.quoted}) END`,
+  ]);
+  return balanced([...pieces, "'}'"], '||');
+}
+
+/** `json_quote` prints an infinity as 9.0e+999, and zero without its sign. */
+function realText(value: string): string {
+  return `CASE ${value} WHEN 0.0 THEN CASE WHEN atan2(${value}, -1.0) < 0 THEN '-0.0' ELSE '0.0' END
+    WHEN 9e999 THEN '1e999' WHEN -9e999 THEN '-1e999' ELSE json_quote(${value}) END`;
+}
+
+/** Terms joined so that the expression is as flat as can be: D1 takes a depth of 100, and a table has as many columns. */
+function balanced(terms: readonly string[], operator: string): string {
+  if (terms.length <= 1) return terms[0] ?? "''";
+  const middle = terms.length >> 1;
+  return `(${balanced(terms.slice(0, middle), operator)} ${operator} ${balanced(terms.slice(middle), operator)})`;
+}
+
+/** What stands between the JSON of a row and its BLOBs, taken apart and put in as they are told. */
+function withBlobs(text: string): string {
+  if (!text.includes(MARK)) return text;
+  return text
+    .split(MARK)
+    .map((piece, place) => (place % 2 === 0 ? piece : blobText(Buffer.from(piece, 'hex'))))
+    .join('');
+}
+
+function blobText(bytes: Buffer): string {
+  return `{"$base64":"${bytes.toString('base64')}"}`;
+}
+
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decoded(table: Table, bytes: Uint8Array): string {
+  try {
+    return DECODER.decode(bytes);
+  } catch (cause) {
+    throw new TextNotUtf8(table.name, cause);
+  }
+}
+
+/**
+ * A row's key as text, exact whatever it is: a letter for its type and its digits, of TEXT and BLOB those of its bytes;
+ * the parts separated by commas.
+ */
+function keyText(table: Table): string {
+  const parts = table.key.map(
+    ({ sql }) =>
+      `CASE typeof(${sql}) WHEN 'integer' THEN 'i' || (${sql}) WHEN 'real' THEN 'r' || json_quote(${sql})
+        WHEN 'text' THEN 't' || hex(${sql}) ELSE 'b' || hex(${sql}) END`,
+  );
+  return balanced(
+    parts.flatMap((part, place) => (place === 0 ? [part] : ["','", part])),
+    '||',
+  );
+}
+
+interface KeyValue {
+  readonly kind: string;
+  readonly text: string;
+}
+
+function parseKey(key: string): KeyValue[] {
+  return key.split(',').map((part) => ({ kind: part.slice(0, 1), text: part.slice(1) }));
+}
+
+/** The plus takes the affinity away that a cast has: a column's values are compared as they are, and by its index. */
+const AS_STORED: Readonly<Record<string, (bound: string) => string>> = {
+  i: (bound) => `+CAST(${bound} AS INTEGER)`,
+  r: (bound) => `+CAST(${bound} AS REAL)`,
+  t: (bound) => `+CAST(unhex(${bound}) AS TEXT)`,
+  b: (bound) => `unhex(${bound})`,
+};
+
+/** The key against values that are bound from the first on. */
+function compareKey(table: Table, operator: '>' | '=', values: readonly KeyValue[]): string {
+  const right = values.map(({ kind }, place) => AS_STORED[kind]?.(`?${place + 1}`)).join(', ');
+  return `(${table.key.map(({ sql }) => sql).join(', ')}) ${operator} (${right})`;
+}
+
+/** The type of a value, and its length in bytes; of a number its text. */
+type Outline = [type: 'null' | 'integer' | 'real' | 'text' | 'blob', length: number | string];
+
+/**
+ * The text of a row whose JSON is longer than D1's longest text may be: its strings and BLOBs in slices, as bytes, in one
+ * transaction. Null where it is gone by now.
+ */
+async function readLargeRow(table: Table, key: string): Promise<string | null> {
+  const values = parseKey(key);
+  const where = `FROM ${table.quoted} WHERE ${compareKey(table, '=', values)}`;
+  const prepare = (what: string) =>
+    table.db.prepare(`SELECT ${what} AS piece ${where}`).bind(...values.map(({ text }) => text));
+  const outlining = prepare(outlineText(table));
+  let known = await outlining.first<string>('piece');
+  for (let tries = 0; tries < READ_TRIES; tries++) {
+    if (known === null) return null;
+    const outline: Outline[] = JSON.parse(known);
+    const slices = slicesOf(table, outline);
+    const results = await table.db.batch<{ piece: string }>([outlining, ...slices.map(({ sql }) => prepare(sql))]);
+    const [now, ...pieces] = results.map(({ results: [row] }) => row?.piece ?? null);
+    if (now === known) {
+      const bytes = table.columns.map((_, place) => Buffer.concat(bytesAt(place, slices, pieces)));
+      return assembled(table, outline, bytes);
+    }
+    known = now ?? null;
+  }
+  throw new RowKeepsChanging(table.name);
+}
+
+interface Slice {
+  /** The column's place in the table. */
+  readonly place: number;
+  readonly sql: string;
+}
+
+function slicesOf(table: Table, outline: readonly Outline[]): Slice[] {
+  return table.columns.flatMap(({ quoted }, place) => {
+    const [type, length] = outline[place] ?? [];
+    if ((type !== 'text' && type !== 'blob') || typeof length !== 'number') return [];
+    return Array.from({ length: Math.ceil(length / EXPORT_SLICE_BYTES) }, (_, n) => ({
+      place,
+      sql: `hex(substr(CAST(${quoted} AS BLOB), ${n * EXPORT_SLICE_BYTES + 1}, ${EXPORT_SLICE_BYTES}))`,
+    }));
+  });
+}
+
+function bytesAt(place: number, slices: readonly Slice[], pieces: readonly (string | null)[]): Buffer[] {
+  return pieces.filter((_, n) => slices[n]?.place === place).map((piece) => Buffer.from(piece ?? '', 'hex'));
+}
+
+function outlineText(table: Table): string {
+  const outlines = table.columns.map(
+    ({ quoted }) =>
+      `'["' || typeof(${quoted}) || '",' || CASE WHEN typeof(${quoted}) IN ('text', 'blob') THEN octet_length(${quoted})
+        WHEN typeof(${quoted}) = 'real' THEN json_quote(${realText(quoted)}) ELSE json_quote('' || coalesce(${quoted}, 'null')) END || ']'`,
+  );
+  return balanced(["'['", ...outlines.flatMap((one, place) => (place === 0 ? [one] : ["','", one])), "']'"], '||');
+}
+
+function assembled(table: Table, outline: readonly Outline[], bytes: readonly Buffer[]): string {
+  const members = table.columns.map((column: Column, place) => {
+    const [type, digits] = outline[place] ?? ['null', 'null'];
+    const value = bytes[place] ?? Buffer.alloc(0);
+    const text =
+      type === 'blob' ? blobText(value) : type === 'text' ? JSON.stringify(decoded(table, value)) : String(digits);
+    return `${JSON.stringify(column.name)}:${text}`;
+  });
+  return `{${members.join(',')}}`;
+}

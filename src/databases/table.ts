@@ -1,0 +1,151 @@
+/**
+ * A table of a configured database, as its schema describes it. Whoever asks names the table in words of their own; these
+ * are compared with the schema as bound values. What is put into SQL as identifiers comes out of the schema alone.
+ */
+
+/** Queries that {@link openTable} makes. */
+export const OPEN_TABLE_QUERIES = 3;
+
+export interface Column {
+  readonly name: string;
+  /** The name in SQL. */
+  readonly quoted: string;
+  /** The key under which a row's JSON for SQLite has the value: the name, unless a JSON path cannot hold that. */
+  readonly member: string;
+  /** NULL and a missing value are refused. */
+  readonly required: boolean;
+  /** It never holds more than a number: the rowid, or a numeric column of a STRICT table. */
+  readonly numeric: boolean;
+}
+
+/** One part of what tells rows apart, and puts them in order. */
+export interface KeyPart {
+  /** As SQL compares and sorts it. */
+  readonly sql: string;
+}
+
+export interface Table {
+  readonly db: D1Database;
+  readonly name: string;
+  readonly quoted: string;
+  /** Those that can be written: generated columns follow from them. */
+  readonly columns: readonly Column[];
+  /** Columns that the database computes: neither exported nor taken from an import. */
+  readonly generated: ReadonlySet<string>;
+  /** Of every row, never NULL, the same for no two: the rowid, or the primary key of a table WITHOUT ROWID. */
+  readonly key: readonly KeyPart[];
+  /** The columns of the declared primary key, in its order; empty where there is none. */
+  readonly primaryKey: readonly Column[];
+}
+
+interface SchemaRow {
+  readonly wr: number;
+  readonly strict: number;
+}
+
+interface ColumnRow {
+  readonly name: string;
+  readonly type: string;
+  readonly notnull: number;
+  readonly dflt_value: string | null;
+  readonly pk: number;
+  readonly hidden: number;
+}
+
+interface KeyRow {
+  readonly name: string;
+  readonly coll: string;
+}
+
+/** Tables of SQLite, of the platform and of migrations are nobody's data. */
+const INTERNAL = /^(sqlite_|_cf_)|^d1_migrations$/i;
+
+/** What a JSON path holds between quotes without escapes of its own, and JSON text writes in one way only. */
+const PLAIN_MEMBER = /^[^"\\/\p{Cc}]+$/u;
+
+const ROWID_NAMES = ['rowid', '_rowid_', 'oid'];
+
+/** The table of that very name; null where there is none that can be read as rows (views, virtual tables, internals). */
+export async function openTable(db: D1Database, name: string): Promise<Table | null> {
+  if (INTERNAL.test(name)) return null;
+  const [tables, columns, keys] = await db.batch<SchemaRow | ColumnRow | KeyRow>([
+    db
+      .prepare(
+        `SELECT l.wr, l.strict FROM sqlite_master m JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name
+          WHERE m.type = 'table' AND m.name = ?1 AND l.type = 'table'`,
+      )
+      .bind(name),
+    db.prepare('SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?1)').bind(name),
+    db
+      .prepare(
+        `SELECT x.name, x.coll FROM pragma_index_list(?1) i, pragma_index_xinfo(i.name) x
+          WHERE i.origin = 'pk' AND x."key" = 1 ORDER BY x.seqno`,
+      )
+      .bind(name),
+  ]);
+  const [schema] = (tables?.results ?? []) as SchemaRow[];
+  if (!schema) return null;
+  return describe(db, name, schema, (columns?.results ?? []) as ColumnRow[], (keys?.results ?? []) as KeyRow[]);
+}
+
+function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnRow[], keys: KeyRow[]): Table | null {
+  const names = new Set(rows.map((row) => row.name));
+  const written = rows.filter((row) => row.hidden === 0);
+  const declared = written.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
+  // An INTEGER PRIMARY KEY is the rowid itself and has no index of its own.
+  const alias = schema.wr === 0 && declared.length === 1 && keys.length === 0 ? declared[0] : undefined;
+  const columns = written.map((row, place): Column => {
+    const withDefault = row.dflt_value !== null || row === alias;
+    return {
+      name: row.name,
+      quoted: identifier(row.name),
+      member: PLAIN_MEMBER.test(row.name) ? row.name : standIn(place, names),
+      required: row.notnull === 1 && !withDefault,
+      numeric: row === alias || (schema.strict === 1 && /^(INT|INTEGER|REAL)$/i.test(row.type)),
+    };
+  });
+  const key = schema.wr === 1 ? keys.map(keyPart) : rowidOf(alias, names);
+  if (!key || columns.length === 0) return null;
+  const byName = new Map(columns.map((column) => [column.name, column]));
+  return {
+    db,
+    name,
+    quoted: identifier(name),
+    columns,
+    generated: new Set(rows.filter((row) => row.hidden > 0).map((row) => row.name)),
+    key,
+    primaryKey: declared.flatMap((row) => byName.get(row.name) ?? []),
+  };
+}
+
+/** In the order of the key's own index, whose collation may be another than its column's. */
+function keyPart({ name, coll }: KeyRow): KeyPart {
+  return { sql: `${identifier(name)} COLLATE ${identifier(coll)}` };
+}
+
+/**
+ * The rowid, under a name that no column has taken; of a table that took all three without being one of them, nothing
+ * tells two equal rows apart. A declared key does worse in its place: its parts may be NULL (SQLite, "PRIMARY KEY").
+ */
+function rowidOf(alias: ColumnRow | undefined, names: ReadonlySet<string>): KeyPart[] | null {
+  if (alias) return [{ sql: identifier(alias.name) }];
+  const taken = new Set([...names].map((name) => name.toLowerCase()));
+  const free = ROWID_NAMES.find((name) => !taken.has(name));
+  return free === undefined ? null : [{ sql: free }];
+}
+
+/** A key that is no column's name. */
+function standIn(place: number, names: ReadonlySet<string>): string {
+  let member = `#${place}`;
+  while (names.has(member)) member = `#${member}`;
+  return member;
+}
+
+function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** A text of the schema as a literal of SQL. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

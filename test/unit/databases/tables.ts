@@ -1,0 +1,75 @@
+import { env } from 'cloudflare:workers';
+import { expect } from 'vitest';
+import { type Inserted, type InsertOptions, insertRows } from '../../../src/databases/insert-rows.ts';
+import { readPage } from '../../../src/databases/read-page.ts';
+import type { JsonRow } from '../../../src/databases/row-values.ts';
+import { openTable, type Table } from '../../../src/databases/table.ts';
+
+export const db = env.DATABASE_SAMPLE;
+
+/** Runs statements one after the other. */
+export async function run(...statements: string[]): Promise<void> {
+  for (const sql of statements) await db.prepare(sql).run();
+}
+
+/** The table that is there. */
+export async function opened(name: string): Promise<Table> {
+  const table = await openTable(db, name);
+  if (!table) throw new Error(`no table ${name}`);
+  return table;
+}
+
+/** Everything in the table, in pages of so many rows. */
+export async function exported(table: Table, rows = 1_000): Promise<string[]> {
+  const all: string[] = [];
+  let after: string | null = null;
+  do {
+    const page: Awaited<ReturnType<typeof readPage>> = await readPage(table, after, rows);
+    expect(page.rows.length).toBeLessThanOrEqual(rows);
+    all.push(...page.rows);
+    after = page.after;
+  } while (after !== null);
+  return all;
+}
+
+/** A row as a reader of JSON would hand it over. */
+export function jsonRow(text: string): JsonRow {
+  const parsed: Record<string, unknown> = JSON.parse(text);
+  const scalars = Object.values(parsed).every((value) => typeof value !== 'object' || value === null);
+  return { text, keys: Object.keys(parsed), plain: scalars && !text.includes('\\u') && !/\d{16}/.test(text) };
+}
+
+export const UNBOUNDED = { take: () => undefined };
+
+export function inserted(table: Table, texts: readonly string[], options: Partial<InsertOptions> = {}) {
+  return insertRows(table, texts.map(jsonRow), { mode: 'insert', dryRun: false, queries: UNBOUNDED, ...options });
+}
+
+/** What was refused, each with its place. */
+export function refusals({ refused }: Inserted): [number, string][] {
+  return refused.map(({ row, reason }) => [row, reason]);
+}
+
+/** All values of the table as SQLite has them: type and digits, of texts and BLOBs their bytes; one line a row. */
+export async function contents(table: Table): Promise<string[]> {
+  const values = table.columns.map(
+    ({ quoted }) =>
+      `typeof(${quoted}) || ':' || CASE typeof(${quoted}) WHEN 'real' THEN printf('%!.17g %d', ${quoted}, atan2(${quoted}, -1) < 0)
+        WHEN 'null' THEN '' WHEN 'integer' THEN ${quoted} ELSE hex(${quoted}) END`,
+  );
+  const { results } = await db
+    .prepare(`SELECT ${values.join(" || ' ' || ")} AS line FROM ${table.quoted} ORDER BY line`)
+    .all<{ line: string }>();
+  return results.map(({ line }) => line);
+}
+
+/** Numbers that look random, the same for a seed. */
+export function randomBits(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
