@@ -170,6 +170,13 @@ export const STORAGE_STALL_MS = 60_000;
 /** Read at once where the stored bytes are decoded. */
 export const DECODE_READ_BYTES = MIB;
 
+/** Recipients of one encrypted backup: people and a spare key or two; each costs two X25519 operations and 98 bytes. */
+export const AGE_RECIPIENTS = 20;
+/** Header of an age file that is read; it is held in memory. Six hundred X25519 recipients, or forty of post-quantum keys. */
+export const AGE_HEADER_BYTES = 64 * KIB;
+/** Chunks of an age file that go out as one piece: a piece costs its reader more than a byte does. */
+export const AGE_PIECE_CHUNKS = 4;
+
 /**
  * How far an archive within a compressed upload is decoded for its index; what lies behind is stored all the same. At
  * 400 to 1,000 MiB/s this is about a minute of the five that a request may compute (Workers limits), and so are the

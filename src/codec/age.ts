@@ -1,0 +1,266 @@
+/**
+ * The age format, version 1: https://age-encryption.org/v1
+ *
+ * A header in text wraps a fresh file key for every recipient and is authenticated by it; behind it come a nonce and the
+ * payload in sealed chunks (age-chunks.ts). The header is the age-encryption package's work. The payload is ours: the
+ * package ciphers it in JavaScript and the runtime at seven times the speed (docs/decisions/0009-age.md).
+ */
+import { Buffer } from 'node:buffer';
+import { hkdfSync, randomBytes } from 'node:crypto';
+import { Decrypter, Encrypter } from 'age-encryption';
+import { ByteReader } from '../shared/byte-reader.ts';
+import { concat, release } from '../shared/bytes.ts';
+import { VaultError } from '../shared/errors.ts';
+import { AGE_HEADER_BYTES, AGE_PIECE_CHUNKS, AGE_RECIPIENTS } from '../shared/limits.ts';
+import type { Pieces, Stage } from '../shared/streams.ts';
+import { CHUNK_BYTES, ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
+
+const VERSION_LINE = 'age-encryption.org/v1\n';
+const ARMOR = '-----BEGIN AGE';
+/** The line of the header's authentication code, which is its last. */
+const LAST_LINE = '\n---';
+const NONCE_BYTES = 16;
+const KEY_BYTES = 32;
+
+/** Bech32 of 32 bytes: 52 characters and a checksum of six. The package checks the latter. */
+const RECIPIENT = /^age1[02-9ac-hj-np-z]{58}$/;
+const IDENTITY = /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/;
+
+/** Bytes that are no age file, or a damaged one. `offset` counts the bytes before the header or chunk that is at fault. */
+export class MalformedAge extends VaultError {
+  readonly offset: number;
+  readonly reason: string;
+
+  constructor(reason: string, offset: number, options?: ErrorOptions) {
+    super('malformed-age', `The age data cannot be decrypted at byte ${offset}: ${reason}.`, options);
+    this.offset = offset;
+    this.reason = reason;
+  }
+}
+
+/** The file is for others. */
+export class WrongIdentity extends VaultError {
+  constructor(wantsPassphrase: boolean) {
+    const detail = wantsPassphrase
+      ? 'It is encrypted with a passphrase, which no identity opens.'
+      : 'It is encrypted, and none of its recipients is the one of this identity.';
+    super('wrong-identity', detail);
+  }
+}
+
+/** Says nothing of what was given, here as below: it may be a secret in the wrong place. */
+export class InvalidRecipient extends VaultError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('invalid-recipient', message, options);
+  }
+}
+
+export class InvalidIdentity extends VaultError {
+  constructor() {
+    super('invalid-identity', 'An identity is AGE-SECRET-KEY-1 and 58 more characters, as age-keygen prints it.');
+  }
+}
+
+/**
+ * A recipient without the white space around it. Only X25519 recipients (`age1` and 58 characters) are taken, which
+ * every age can restore from, also Debian's 1.1: the post-quantum and hardware-bound ones that the package knows too
+ * need a newer one, or a plugin, on the day of the restore.
+ */
+export function checkRecipient(recipient: string): string {
+  const trimmed = recipient.trim();
+  if (/^AGE-SECRET-KEY-/i.test(trimmed)) {
+    throw new InvalidRecipient('This is a secret key. A recipient is its public half: age-keygen -y prints it.');
+  }
+  if (!RECIPIENT.test(trimmed) || !isTaken(() => new Encrypter().addRecipient(trimmed))) {
+    throw new InvalidRecipient('A recipient is age1 and 58 more characters (X25519), as age-keygen prints it.');
+  }
+  return trimmed;
+}
+
+/** Each recipient once, of at least one and at most {@link AGE_RECIPIENTS}. */
+export function checkRecipients(recipients: readonly string[]): string[] {
+  const different = [...new Set(recipients.map(checkRecipient))];
+  if (different.length === 0) throw new InvalidRecipient('At least one recipient is needed to encrypt.');
+  if (different.length > AGE_RECIPIENTS) {
+    throw new InvalidRecipient(`A backup may have ${AGE_RECIPIENTS} recipients at most.`);
+  }
+  return different;
+}
+
+/** An X25519 identity without the white space around it. */
+export function checkIdentity(identity: string): string {
+  const trimmed = identity.trim();
+  if (!IDENTITY.test(trimmed) || !isTaken(() => new Decrypter().addIdentity(trimmed))) throw new InvalidIdentity();
+  return trimmed;
+}
+
+function isTaken(add: () => void): boolean {
+  try {
+    add();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Content as an age file for `recipients`, each of whom can read it alone. Throws {@link InvalidRecipient}.
+ * Holds one chunk and the piece of {@link AGE_PIECE_CHUNKS} that is being filled.
+ */
+export function ageEncrypt(recipients: readonly string[]): Stage {
+  const checked = checkRecipients(recipients);
+  return async function* ageEncrypted(source) {
+    const reader = new ByteReader(source);
+    const piece = new Uint8Array(AGE_PIECE_CHUNKS * SEALED_BYTES);
+    const cutter = new ChunkCutter(CHUNK_BYTES);
+    try {
+      const { header, fileKey } = await makeHeader(checked);
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = new ChunkCipher(payloadKey(fileKey, nonce));
+      yield concat([header, nonce]);
+      let filled = 0;
+      for await (const part of rest(reader)) {
+        for (const chunk of cutter.cut(part)) {
+          filled += cipher.seal(chunk, false, piece.subarray(filled));
+          if (filled === piece.length) {
+            yield piece;
+            filled = 0;
+          }
+        }
+      }
+      filled += cipher.seal(cutter.last(), true, piece.subarray(filled));
+      yield piece.subarray(0, filled);
+    } finally {
+      release(piece);
+      cutter.release();
+      await reader.close();
+    }
+  };
+}
+
+/**
+ * The content of an age file. Throws {@link InvalidIdentity} when called; before any byte {@link WrongIdentity}, or
+ * {@link MalformedAge} for another format, ASCII armor (`age -d` reads it, and so does a tool that decodes base64) and a
+ * broken header; and {@link MalformedAge} for a chunk that is damaged, missing, out of its place, or behind the last.
+ * A chunk goes out when it is verified; what was given before an error is content from before the fault.
+ *
+ * Holds a sealed chunk, the chunk that is going out, and a header of {@link AGE_HEADER_BYTES} at most.
+ */
+export function ageDecrypt(identity: string): Stage {
+  const checked = checkIdentity(identity);
+  return async function* ageDecrypted(source) {
+    const reader = new ByteReader(source);
+    try {
+      const fileKey = await openHeader(await readHeader(reader), checked);
+      const nonce = (await reader.fill(NONCE_BYTES)).slice(0, NONCE_BYTES);
+      if (nonce.length < NONCE_BYTES) throw new MalformedAge('the data ends before its payload', reader.position);
+      reader.consume(NONCE_BYTES);
+      yield* openPayload(reader, new ChunkCipher(payloadKey(fileKey, nonce)));
+    } finally {
+      await reader.close();
+    }
+  };
+}
+
+async function* openPayload(reader: ByteReader, cipher: ChunkCipher): AsyncGenerator<Uint8Array, void, undefined> {
+  const cutter = new ChunkCutter(SEALED_BYTES);
+  let offset = reader.position;
+  const start = offset;
+  try {
+    for await (const part of rest(reader)) {
+      for (const sealed of cutter.cut(part)) {
+        const chunk = cipher.open(sealed, false);
+        if (!chunk) throw new MalformedAge('a chunk is damaged or not in its place', offset);
+        offset += SEALED_BYTES;
+        yield chunk;
+        release(chunk);
+      }
+    }
+    const sealed = cutter.last();
+    if (sealed.length < TAG_BYTES) throw new MalformedAge('the data ends within a chunk', offset);
+    const chunk = cipher.open(sealed, true);
+    if (!chunk) throw new MalformedAge('the last chunk is damaged, or not the last', offset);
+    if (chunk.length > 0) yield chunk;
+    else if (offset > start) throw new MalformedAge('the last chunk is empty', offset);
+    release(chunk);
+  } finally {
+    cutter.release();
+  }
+}
+
+/** What a reader has not consumed, as the pieces that its source gives. */
+async function* rest(reader: ByteReader): Pieces & AsyncGenerator<Uint8Array, void, undefined> {
+  for (let held = await reader.fill(1); held.length > 0; held = await reader.fill(1)) {
+    reader.consume(held.length);
+    yield held;
+  }
+}
+
+/** The header for a file key of the package's making, and the key. */
+async function makeHeader(recipients: readonly string[]): Promise<{ header: Uint8Array; fileKey: Uint8Array }> {
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) encrypter.addRecipient(recipient);
+  let fileKey = new Uint8Array();
+  // A recipient of our own hears the key and adds nothing to the header.
+  encrypter.addRecipient({
+    wrapFileKey: (key) => {
+      fileKey = key.slice();
+      return [];
+    },
+  });
+  // A point of low order is well-formed and still nobody's key: only the key agreement refuses it.
+  const empty = await encrypter.encrypt(new Uint8Array()).catch((cause: unknown) => {
+    throw new InvalidRecipient('A recipient is no key that can be encrypted to.', { cause });
+  });
+  return { header: empty.slice(0, -NONCE_BYTES - TAG_BYTES), fileKey };
+}
+
+/** The header to the end of its last line. It is opened as a whole, so its size is bounded. */
+async function readHeader(reader: ByteReader): Promise<Uint8Array> {
+  checkVersion(await reader.fill(VERSION_LINE.length));
+  let from = 0;
+  while (true) {
+    const { buffered } = reader;
+    const text = Buffer.from(buffered.buffer, buffered.byteOffset, Math.min(buffered.length, AGE_HEADER_BYTES));
+    const lastLine = text.indexOf(LAST_LINE, from);
+    const end = lastLine < 0 ? -1 : text.indexOf('\n', lastLine + 1);
+    if (end >= 0) {
+      const header = buffered.slice(0, end + 1);
+      reader.consume(header.length);
+      return header;
+    }
+    if (text.length === AGE_HEADER_BYTES) {
+      throw new MalformedAge(`the header is longer than ${AGE_HEADER_BYTES} bytes`, 0);
+    }
+    from = lastLine < 0 ? Math.max(0, text.length - LAST_LINE.length + 1) : lastLine;
+    if (!(await reader.more())) throw new MalformedAge('the data ends within its header', reader.held);
+  }
+}
+
+function checkVersion(first: Uint8Array): void {
+  const text = Buffer.from(first.buffer, first.byteOffset, Math.min(first.length, VERSION_LINE.length)).toString(
+    'latin1',
+  );
+  if (text === VERSION_LINE) return;
+  if (text.startsWith(ARMOR)) throw new MalformedAge('it is in ASCII armor, and only the binary form is read', 0);
+  throw new MalformedAge('no age file begins here', 0);
+}
+
+/** The file key, from the first stanza that `identity` opens, once the header has proved to be the one it was made with. */
+async function openHeader(header: Uint8Array, identity: string): Promise<Uint8Array> {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  // Asked only where the one before it has opened nothing.
+  decrypter.addIdentity({
+    unwrapFileKey: (stanzas) => {
+      throw new WrongIdentity(stanzas.some(({ args }) => args[0] === 'scrypt'));
+    },
+  });
+  return await decrypter.decryptHeader(header).catch((cause: unknown) => {
+    throw cause instanceof WrongIdentity ? cause : new MalformedAge('the header is broken', 0, { cause });
+  });
+}
+
+function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', fileKey, nonce, 'payload', KEY_BYTES));
+}
