@@ -3,7 +3,10 @@ import { delimiter, join } from 'node:path';
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 
-const migrations = await readD1Migrations('./src/catalogue/migrations');
+const migrations = {
+  MIGRATIONS: await readD1Migrations('./src/catalogue/migrations'),
+  SAMPLE_MIGRATIONS: await readD1Migrations('./src/databases/sample'),
+};
 
 /** Credentials of the tests; random enough for nobody, fixed so that a failure can be repeated. */
 const secrets = {
@@ -16,7 +19,7 @@ function inRuntime(name: string, include: string[], bindings: Record<string, unk
     plugins: [
       cloudflareTest({
         wrangler: { configPath: './wrangler.toml' },
-        miniflare: { bindings: { ...secrets, ...bindings, MIGRATIONS: migrations } },
+        miniflare: { bindings: { ...secrets, ...bindings, ...migrations } },
       }),
     ],
     test: {

@@ -28,6 +28,8 @@ export interface Services {
   readonly config: Config;
   readonly store: ObjectStore;
   readonly catalogue: D1Database;
+  /** What import and export may reach, by the names that clients use: `DATABASE_SAMPLE` is `sample`. */
+  readonly databases: ReadonlyMap<string, D1Database>;
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
@@ -58,6 +60,7 @@ export function services(env: Env): Services {
     config,
     store,
     catalogue: env.CATALOGUE,
+    databases: databasesOf({ ...env }),
     jobs: jobRooms(env.JOBS),
     engine,
     budget,
@@ -79,4 +82,20 @@ export function services(env: Env): Services {
   };
   made.set(env, all);
   return all;
+}
+
+const DATABASE = 'DATABASE_';
+
+function databasesOf(bindings: Readonly<Record<string, unknown>>): Map<string, D1Database> {
+  const databases = new Map<string, D1Database>();
+  for (const [name, binding] of Object.entries(bindings)) {
+    if (name.startsWith(DATABASE) && isDatabase(binding)) {
+      databases.set(name.slice(DATABASE.length).toLowerCase(), binding);
+    }
+  }
+  return databases;
+}
+
+function isDatabase(binding: unknown): binding is D1Database {
+  return typeof binding === 'object' && binding !== null && 'prepare' in binding;
 }

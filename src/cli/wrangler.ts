@@ -1,6 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const PROJECT_DIR = fileURLToPath(import.meta.resolve('../..'));
@@ -56,9 +57,36 @@ export function exitCode(child: ChildProcess): Promise<number> {
   });
 }
 
-/** Brings the local D1 database up to date. `args` name where it is (`--persist-to DIR`, `--config FILE`). */
-export function migrateLocally(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
-  return runWrangler(['d1', 'migrations', 'apply', 'CATALOGUE', '--local', ...args], { CI: 'true', ...env });
+/**
+ * Brings the local D1 databases up to date, one after the other. `args` name where they are (`--persist-to DIR`,
+ * `--config FILE`, `--env NAME`).
+ */
+export async function migrateLocally(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
+  let output = '';
+  for (const binding of await migratedBindings(args)) {
+    const finished = await runWrangler(['d1', 'migrations', 'apply', binding, '--local', ...args], {
+      CI: 'true',
+      ...env,
+    });
+    output += finished.output;
+    if (finished.code !== 0) return { code: finished.code, output };
+  }
+  return { code: 0, output };
+}
+
+/** The databases of the configuration that have migrations; the catalogue always has. */
+async function migratedBindings(args: readonly string[]): Promise<string[]> {
+  const given = (option: string) => (args.includes(option) ? args[args.indexOf(option) + 1] : undefined);
+  const config = resolve(PROJECT_DIR, given('--config') ?? 'wrangler.toml');
+  // wrangler itself says best what is wrong with a file that is not there.
+  const text = await readFile(config, 'utf8').catch(() => '');
+  const environment = given('--env');
+  const heading = environment === undefined ? '[[d1_databases]]' : `[[env.${environment}.d1_databases]]`;
+  const bindings = text
+    .split(/^(?=\[)/m)
+    .filter((section) => section.startsWith(heading) && /^migrations_dir\b/m.test(section))
+    .flatMap((section) => /^binding\s*=\s*["'](\w+)["']/m.exec(section)?.[1] ?? []);
+  return [...new Set(['CATALOGUE', ...bindings])];
 }
 
 /** Whether nobody listens on the port. `host` as wrangler takes it: a name or an address. */

@@ -8,11 +8,13 @@ declare global {
     interface Env {
       readonly VAULT: R2Bucket;
       readonly CATALOGUE: D1Database;
+      readonly DATABASE_SAMPLE: D1Database;
       readonly JOBS: DurableObjectNamespace;
       readonly ZSTD_ENGINE: string;
       readonly ADMIN_TOKEN: string;
       readonly LINK_SIGNING_KEYS: string;
       readonly MIGRATIONS: D1Migration[];
+      readonly SAMPLE_MIGRATIONS: D1Migration[];
     }
   }
 }
