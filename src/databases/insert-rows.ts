@@ -32,6 +32,8 @@ export interface InsertOptions {
   /** Everything is checked and nothing is kept. Rows are seen beside those of the same call, not of others. */
   readonly dryRun: boolean;
   readonly queries: QueryAllowance;
+  /** Told of rows as soon as they are written, so that they are known also where the rest fails. */
+  readonly onWritten?: (rows: number) => void;
 }
 
 export interface Inserted {
@@ -171,7 +173,10 @@ async function write(
   const [first] = rows;
   if (!first) return [];
   const reason = await transact(table, [...before, ...rows], options);
-  if (reason === null) return rows;
+  if (reason === null) {
+    options.onWritten?.(rows.length);
+    return rows;
+  }
   if (rows.length === 1) {
     refused.push({ row: first.row, reason });
     return [];

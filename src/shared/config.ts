@@ -1,4 +1,4 @@
-import { DEFAULT_MAX_FILE_BYTES, GIB, KIB, MAX_OBJECT_BYTES, MIB } from './limits.ts';
+import { DEFAULT_IMPORT_QUERIES, DEFAULT_MAX_FILE_BYTES, GIB, KIB, MAX_OBJECT_BYTES, MIB } from './limits.ts';
 
 export type EngineChoice = 'auto' | 'native' | 'wasm';
 
@@ -14,6 +14,8 @@ export interface Config {
   readonly allowedOrigins: readonly string[];
   /** `MAX_REQUEST_BYTES`: what the plan's edge lets through in one request; only told to clients. */
   readonly maxRequestBytes: number | null;
+  /** `MAX_IMPORT_QUERIES`: statements that one import may run; one writes some hundred rows. Default 1,000, as D1 has it. */
+  readonly maxImportQueries: number;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
   readonly adminToken: string | null;
   /** `LINK_SIGNING_KEYS`: secret, `id:base64url,…`, the newest first. */
@@ -40,6 +42,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     engine: parseEngine(text('ZSTD_ENGINE')),
     allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
     maxRequestBytes: parseSize('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
+    maxImportQueries: parseCount('MAX_IMPORT_QUERIES', text('MAX_IMPORT_QUERIES')) ?? DEFAULT_IMPORT_QUERIES,
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',
   };
@@ -53,6 +56,12 @@ export function parseEngine(text: unknown): EngineChoice {
 
 function words(text: string): string[] {
   return text.split(/[\s,]+/).filter((word) => word !== '');
+}
+
+function parseCount(name: string, text: string | null): number | null {
+  if (text === null) return null;
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name}: a whole number`);
+  return Number(text);
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, KiB: KIB, MiB: MIB, GiB: GIB };

@@ -210,6 +210,21 @@ export const INDEX_PART_BYTES = 5 * MIB;
 /** Batches in work at once: half of the six connections that a request has (Workers limits), the rest is for its source. */
 export const BATCHES_IN_WORK = 3;
 
+/** Rows of an import that are written together, and the JSON text of them; a larger row goes alone. */
+export const IMPORT_BATCH_ROWS = 100;
+export const IMPORT_BATCH_BYTES = MIB;
+/** JSON text of one row: a row of D1 ({@link D1_VALUE_BYTES}) that is all BLOB takes a third more, in base64. */
+export const IMPORT_ROW_BYTES = 3 * MIB;
+/** Arrays and objects of a row within each other: a row is flat but for its BLOBs, the rest is refused row by row. */
+export const IMPORT_DEPTH = 100;
+/** Rows that an import may refuse and go on: by default, and at most, since all of them are told. */
+export const IMPORT_ERRORS = 100;
+export const MAX_IMPORT_ERRORS = 1_000;
+/** Default of `MAX_IMPORT_QUERIES`: what D1 takes of one request (D1 limits). */
+export const DEFAULT_IMPORT_QUERIES = 1_000;
+/** The row that comes in and its text; of the batch that is gathered and those in work, texts and what is made of them. */
+export const IMPORT_BYTES = 2 * IMPORT_ROW_BYTES + (BATCHES_IN_WORK + 1) * 2 * IMPORT_ROW_BYTES;
+
 /** Members of a directory's tar that go out in one pass over the archive: a few MiB. */
 export const DIRECTORY_BATCH_MEMBERS = 5_000;
 
