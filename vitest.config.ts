@@ -42,6 +42,7 @@ const CLIENTS = {
   chromium: 'chromium',
   aria2c: 'aria2',
   bsdtar: 'libarchive-tools',
+  age: 'age',
 };
 
 /**

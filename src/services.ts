@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { MemberIndex } from './archive/member-index.ts';
 import { purgeJobs } from './catalogue/jobs.ts';
 import { purgeLinks } from './catalogue/upload-links.ts';
+import { checkRecipient } from './codec/age.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
@@ -16,6 +17,7 @@ import { IsolateBudget } from './shared/isolate-budget.ts';
 import { ISOLATE_TRANSFER_BYTES, JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
 import { ObjectStore } from './store/object-store.ts';
+import { type DeadImport, noteDeadImport } from './transfer/import-rows.ts';
 
 /** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
 export interface Env {
@@ -33,11 +35,13 @@ export interface Services {
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
+  readonly defaultRecipients: readonly string[];
+  readonly uploadRate: number | null;
   readonly indexes: OpenIndexes;
   readonly points: KnownPoints;
   readonly signingKeys: readonly SigningKey[];
-  /** Ends what a run left that died: an upload's leavings are removed, a verification leaves none. */
-  readonly reclaim: (dead: DeadUpload | DeadVerification) => Promise<'removed' | 'kept'>;
+  /** Ends what a run left that died: an upload's leavings are removed, of others nothing may be. */
+  readonly reclaim: (dead: DeadUpload | DeadVerification | DeadImport) => Promise<'removed' | 'kept'>;
   /** Removes rows that have had their time: ends of jobs, claims of expired links. */
   readonly tidy: () => Promise<void>;
 }
@@ -64,6 +68,8 @@ export function services(env: Env): Services {
     jobs: jobRooms(env.JOBS),
     engine,
     budget,
+    defaultRecipients: config.defaultRecipients.map(checkRecipient),
+    uploadRate: config.uploadRate,
     indexes: new LRUCache<string, MemberIndex>({
       maxSize: KNOWN_INDEX_BYTES,
       sizeCalculation: (index) => index.heldBytes,
@@ -73,8 +79,11 @@ export function services(env: Env): Services {
       sizeCalculation: ({ encoded }) => 16 * encoded.length,
     }),
     signingKeys: parseSigningKeys(config.linkSigningKeys),
-    reclaim: (dead) =>
-      dead.task === 'verify' ? noteDeadVerification(env.CATALOGUE, dead) : reclaim(store, env.CATALOGUE, dead),
+    reclaim: (dead) => {
+      if (dead.task === 'verify') return noteDeadVerification(env.CATALOGUE, dead);
+      if (dead.task === 'import') return noteDeadImport(env.CATALOGUE, dead);
+      return reclaim(store, env.CATALOGUE, dead);
+    },
     tidy: async () => {
       await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());
       await purgeLinks(env.CATALOGUE, new Date().toISOString());

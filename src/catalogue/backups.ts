@@ -6,6 +6,15 @@ export type Compression =
   | { readonly codec: 'zstd'; readonly level: number; readonly engine: 'native' | 'wasm'; readonly frames: number }
   | { readonly codec: 'none' };
 
+/** Of a backup whose bytes nobody reads without an identity (age-encryption.org/v1). */
+export interface Encryption {
+  readonly format: 'age';
+  /** Who encrypted: the vault, around what it stores, or the sender, in which case the content itself is an age file. */
+  readonly by: 'vault' | 'sender';
+  /** Those the vault encrypted for; the format does not name those of a file that came encrypted. */
+  readonly recipients: readonly string[];
+}
+
 /** What was found in a backup that is an archive. */
 export interface ArchiveSummary {
   readonly format: 'tar';
@@ -47,6 +56,7 @@ export interface BackupReceipt {
   readonly stored_size: number;
   readonly stored_checksum: string;
   readonly compression: Compression;
+  readonly encryption: Encryption | null;
   /** Null where the backup is no archive, or was stored before archives were looked into. */
   readonly archive: ArchiveSummary | null;
   readonly created_at: string;
@@ -57,13 +67,14 @@ export interface Backup extends BackupReceipt, Verification {}
 
 /**
  * A row of `backups`: the record with its compression spread over columns that are null where they do not apply, and
- * with `archive` and `damage` as JSON.
+ * with `encryption`, `archive` and `damage` as JSON.
  */
-export interface BackupRow extends Omit<Backup, 'compression' | 'archive' | 'damage'> {
+export interface BackupRow extends Omit<Backup, 'compression' | 'encryption' | 'archive' | 'damage'> {
   readonly codec: string;
   readonly level: number | null;
   readonly engine: string | null;
   readonly frames: number | null;
+  readonly encryption: string | null;
   readonly archive: string | null;
   readonly damage: string | null;
 }
@@ -71,13 +82,14 @@ export interface BackupRow extends Omit<Backup, 'compression' | 'archive' | 'dam
 /** The columns, in the order in which {@link rowOf} and the statements name them. */
 export const BACKUP_COLUMNS =
   'backup_id, job_id, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
-  'codec, level, engine, frames, archive, created_at, verified_at, damage';
+  'codec, level, engine, frames, encryption, archive, created_at, verified_at, damage';
 
 export function backupOf(row: BackupRow): Backup {
-  const { codec, level, engine, frames, archive, created_at, verified_at, damage, ...rest } = row;
+  const { codec, level, engine, frames, encryption, archive, created_at, verified_at, damage, ...rest } = row;
   return {
     ...rest,
     compression: compressionOf(codec, level, engine, frames),
+    encryption: parsed<Encryption>(encryption),
     archive: parsed<ArchiveSummary>(archive),
     created_at,
     verified_at,
@@ -95,13 +107,14 @@ function parsed<T>(json: string | null): T | null {
   return json === null ? null : (JSON.parse(json) as T);
 }
 
-function jsonText(value: ArchiveSummary | Damage | null): string | null {
+function jsonText(value: Encryption | ArchiveSummary | Damage | null): string | null {
   return value && JSON.stringify(value);
 }
 
 export function rowOf(backup: Backup): BackupRow {
   const { compression, ...rest } = backup;
-  const texts = { archive: jsonText(backup.archive), damage: jsonText(backup.damage) };
+  const { encryption, archive, damage } = backup;
+  const texts = { encryption: jsonText(encryption), archive: jsonText(archive), damage: jsonText(damage) };
   if (compression.codec === 'none')
     return { ...rest, ...texts, codec: 'none', level: null, engine: null, frames: null };
   return { ...rest, ...texts, ...compression };
@@ -129,8 +142,9 @@ const INSERT = `
   INSERT INTO backups (${BACKUP_COLUMNS})
   SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'filename', value ->> 'content_type',
          value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
-         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames', value ->> 'archive',
-         value ->> 'created_at', value ->> 'verified_at', value ->> 'damage'
+         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames',
+         value ->> 'encryption', value ->> 'archive', value ->> 'created_at', value ->> 'verified_at',
+         value ->> 'damage'
   FROM json_each(?1)`;
 
 /**
@@ -144,7 +158,7 @@ const REPLACE = `${INSERT} WHERE true ON CONFLICT (backup_id) DO UPDATE SET
   file_size = excluded.file_size, checksum = excluded.checksum,
   stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
   codec = excluded.codec, level = excluded.level, engine = excluded.engine, frames = excluded.frames,
-  archive = excluded.archive, created_at = excluded.created_at`;
+  encryption = excluded.encryption, archive = excluded.archive, created_at = excluded.created_at`;
 
 /**
  * Lists a backup. May be called again with the same record after a lost answer: a row that is there already is this

@@ -16,6 +16,10 @@ const GZIP = [0x1f, 0x8b, 0x08];
 /** RFC 8878 */
 const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
 
+/** age-encryption.org/v1: the first line of a file, and of one in ASCII armor. */
+const AGE = ascii('age-encryption.org/v1');
+const AGE_ARMOR = ascii('-----BEGIN AGE');
+
 const MAGICS: readonly Magic[] = [
   { at: 0, bytes: GZIP },
   { at: 0, bytes: ZSTD },
@@ -23,8 +27,8 @@ const MAGICS: readonly Magic[] = [
   { at: 0, bytes: ascii('PK\x03\x04') }, // zip, and what is built on it: jar, docx, apk
   { at: 0, bytes: ascii('PK\x05\x06') }, // an empty zip
   { at: 0, bytes: [0x04, 0x22, 0x4d, 0x18] }, // lz4 frame
-  { at: 0, bytes: ascii('age-encryption.org/v1') }, // encrypted bytes look random
-  { at: 0, bytes: ascii('-----BEGIN AGE') },
+  { at: 0, bytes: AGE }, // encrypted bytes look random
+  { at: 0, bytes: AGE_ARMOR },
   { at: 0, bytes: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c] }, // 7z
   { at: 0, bytes: ascii('Rar!\x1a\x07') },
   { at: 0, bytes: ascii('LZIP') },
@@ -45,6 +49,11 @@ const BZIP2_BLOCK = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 export function compressedAs(first: Uint8Array): 'zstd' | 'gzip' | null {
   if (holds(first, 0, GZIP)) return 'gzip';
   return holds(first, 0, ZSTD) || isSkippable(first) ? 'zstd' : null;
+}
+
+/** Whether bytes came encrypted in the age format. */
+export function isAge(first: Uint8Array): boolean {
+  return holds(first, 0, AGE) || holds(first, 0, AGE_ARMOR);
 }
 
 /** @param first the first bytes of a file: {@link SNIFF_BYTES}, or all where it has fewer */

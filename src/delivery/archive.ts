@@ -26,16 +26,26 @@ export class NotAnArchive extends VaultError {
   }
 }
 
+export class BackupEncrypted extends VaultError {
+  constructor(filename: string) {
+    super(
+      'backup-encrypted',
+      `"${filename}" is encrypted: the vault keeps no list of its files in clear. Download it and use tar on it.`,
+    );
+  }
+}
+
 export class MemberNotFound extends VaultError {
   constructor() {
     super('not-found', 'The archive has no such member. List those it has: GET /backup/{id}/files.');
   }
 }
 
-/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, StoredDataLost. */
+/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, {@link BackupEncrypted}, StoredDataLost. */
 export async function openIndex({ store, engine, indexes }: ArchiveRooms, backup: Backup): Promise<MemberIndex> {
   const known = indexes.get(backup.backup_id);
   if (known) return known;
+  if (backup.encryption) throw new BackupEncrypted(backup.filename);
   if (!backup.archive) throw new NotAnArchive(backup.filename);
   const key = indexKey(backup.backup_id);
   const index = await MemberIndex.open({

@@ -1,3 +1,4 @@
+import { MalformedAge } from '../codec/age.ts';
 import { MalformedGzip } from '../codec/gzip.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
@@ -64,7 +65,7 @@ export async function openBody(budget: IsolateBudget, plan: BodyPlan, keepAlive:
 }
 
 function asStored(error: unknown): unknown {
-  const malformed = error instanceof MalformedZstd || error instanceof MalformedGzip || error instanceof ZstdTooLarge;
+  const malformed = [MalformedZstd, MalformedGzip, MalformedAge, ZstdTooLarge].some((kind) => error instanceof kind);
   return malformed ? new StoredDataCorrupt(error) : error;
 }
 

@@ -1,10 +1,12 @@
 import type { LRUCache } from 'lru-cache';
 import type { Backup } from '../catalogue/backups.ts';
-import { gzipEncode } from '../codec/gzip.ts';
+import { MalformedAge } from '../codec/age.ts';
+import { type Layers, type Pipeline, pipeline } from '../codec/pipeline.ts';
 import { layerReader } from '../codec/seekable/layer-reader.ts';
 import { readStoredPoints } from '../codec/seekable/seek-table-points.ts';
+import { decompress, decrypt, gzip } from '../codec/stages.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
-import { zstdDecode } from '../codec/zstd/transform.ts';
+import { VaultError } from '../shared/errors.ts';
 import { DECODE_BYTES, DECODE_READ_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../shared/seek-points.ts';
 import { type ByteStream, type Pieces, readAhead } from '../shared/streams.ts';
@@ -22,7 +24,7 @@ export interface DownloadRooms extends DeliveryRooms {
 }
 
 /**
- * The way out of a backup, top to bottom: stored object → (zstd frames → content → gzip) → the response's body.
+ * The way out of a backup, top to bottom: stored object → (age → zstd frames → content → gzip) → the response's body.
  *
  * A pump of ours works behind a native stream, also for bytes that need no codec: R2's own stream could not be taken up
  * again where it breaks. A span of decoded content is made of the frames that hold it, and of no others.
@@ -31,7 +33,7 @@ export async function openDownload(
   rooms: DownloadRooms,
   backup: Backup,
   representation: Representation,
-  span: ByteSpan | undefined,
+  { span, identity }: { readonly span?: ByteSpan | undefined; readonly identity?: string | null },
   keepAlive: KeepAlive,
 ): Promise<ByteStream> {
   const { backup_id } = backup;
@@ -49,7 +51,8 @@ export async function openDownload(
     );
   }
   const read = await storedPieces(rooms, backup, stored, DECODE_READ_BYTES);
-  const pieces = (signal: AbortSignal) => contentOf(rooms, backup, representation, readAhead(read(signal)));
+  const pieces = (signal: AbortSignal) =>
+    unwrapped(rooms, backup, representation.way, identity ?? null, readAhead(read(signal)));
   return openBody(
     rooms.budget,
     { backup_id, length: representation.length, heldBytes: DECODE_BYTES, pieces },
@@ -109,8 +112,38 @@ async function storedPoints({ store, points }: DownloadRooms, backup: Backup): P
   }
 }
 
-function contentOf(rooms: DeliveryRooms, backup: Backup, representation: Representation, stored: Pieces): Pieces {
-  const decode = zstdDecode({ engine: rooms.engine, maxBytes: backup.file_size });
-  const content = backup.compression.codec === 'zstd' ? decode(stored) : stored;
-  return representation.way === 'gzip' ? gzipEncode()(content) : content;
+/**
+ * What is stored, without the codecs around it, as far as the way goes. `identity` opens what the vault encrypted; with
+ * one, what came encrypted is opened too.
+ */
+function unwrapped(
+  { engine }: DeliveryRooms,
+  { compression, encryption, file_size }: Backup,
+  way: Representation['way'],
+  identity: string | null,
+  stored: Pieces,
+): Pieces {
+  const inClear = <L extends Layers>(): Pipeline<L> =>
+    encryption?.by === 'vault' && identity !== null
+      ? pipeline<['age', ...L]>(stored).through(decrypt(identity))
+      : pipeline<L>(stored);
+  if (way === 'frames') return inClear();
+  const content: Pipeline<[]> =
+    compression.codec === 'zstd'
+      ? inClear<['zstd']>().through(decompress({ engine, maxBytes: file_size }))
+      : inClear<[]>();
+  if (encryption?.by === 'sender' && identity !== null) {
+    const sent: Pieces = content;
+    return asSent(pipeline<['age']>(sent).through(decrypt(identity)));
+  }
+  return way === 'gzip' ? content.through(gzip()) : content;
+}
+
+/** A file that came encrypted and cannot be opened is not damaged here: it is as it was sent. */
+async function* asSent(pieces: Pieces): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    throw error instanceof MalformedAge ? new VaultError(error.code, error.message, { cause: error }) : error;
+  }
 }

@@ -7,10 +7,11 @@ export type Format = 'identity' | 'zst' | 'gz';
 
 /**
  * One representation of a backup (RFC 9110, section 8), as a plan without any I/O.
- * `way`: `stored` sends the object's bytes untouched, `decoded` decodes frames, `gzip` decodes and compresses again.
+ * `way`: `stored` sends the object's bytes untouched, `decoded` what they hold, `frames` the zstd file that is encrypted
+ * in them, `gzip` their content compressed again.
  */
 export interface Representation {
-  readonly way: 'stored' | 'decoded' | 'gzip';
+  readonly way: 'stored' | 'decoded' | 'frames' | 'gzip';
   readonly contentEncoding: 'zstd' | null;
   /** Bytes of the body; null where it is known only at its end. */
   readonly length: number | null;
@@ -22,27 +23,38 @@ export interface Representation {
   readonly reprDigest: string | null;
   /** Whether a byte range of it can be served: not of what is made anew each time, nor of what stands for other bytes. */
   readonly ranges: boolean;
-  /** Whether the answer depends on what the client accepts. */
-  readonly varies: boolean;
+  /** The request's header that the answer depends on. */
+  readonly varies: 'Accept-Encoding' | 'X-Age-Identity' | null;
 }
 
 export class FormatUnavailable extends VaultError {
-  constructor() {
-    super('format-unavailable', 'This backup is stored as it came, not as zstd. Download it without a format.');
+  constructor(reason = 'This backup is stored as it came, not as zstd. Download it without a format.') {
+    super('format-unavailable', reason);
   }
 }
 
-/** Throws {@link FormatUnavailable} for `zst` of what is stored as it came. */
-export function representationOf(backup: Backup, format: Format, acceptsZstd: boolean): Representation {
+export interface Asked {
+  readonly format: Format;
+  /** The client decodes zstd itself. */
+  readonly takesZstd: boolean;
+  /** The client sent an identity to decrypt with. */
+  readonly decrypts: boolean;
+}
+
+/** Throws {@link FormatUnavailable} for what cannot be made of what is stored. */
+export function representationOf(backup: Backup, { format, takesZstd, decrypts }: Asked): Representation {
+  if (backup.encryption && decrypts) return decrypted(backup, format);
+  if (backup.encryption?.by === 'vault') return encrypted(backup, format);
   const compressed = backup.compression.codec === 'zstd';
+  const varies = backup.encryption ? 'X-Age-Identity' : null;
   const content = {
     contentType: backup.content_type,
     filename: backup.filename,
-    reprDigest: `sha-256=:${base64(bytesFromHex(backup.checksum))}:`,
+    reprDigest: digestField(backup.checksum),
   };
   const stored = {
     length: backup.stored_size,
-    reprDigest: `sha-256=:${base64(bytesFromHex(backup.stored_checksum))}:`,
+    reprDigest: digestField(backup.stored_checksum),
   };
   const tag = backup.checksum;
   switch (format) {
@@ -56,7 +68,7 @@ export function representationOf(backup: Backup, format: Format, acceptsZstd: bo
         filename: `${backup.filename}.zst`,
         etag: `"${backup.stored_checksum}-zst"`,
         ranges: true,
-        varies: false,
+        varies,
       };
     case 'gz':
       return {
@@ -68,12 +80,13 @@ export function representationOf(backup: Backup, format: Format, acceptsZstd: bo
         etag: `"${tag}-gz"`,
         reprDigest: null,
         ranges: false,
-        varies: false,
+        varies,
       };
     case 'identity':
-      if (compressed && acceptsZstd) {
+      if (compressed && takesZstd) {
         const etag = `"${backup.stored_checksum}-encoded"`;
-        return { ...content, ...stored, way: 'stored', contentEncoding: 'zstd', etag, ranges: false, varies: true };
+        const varies = 'Accept-Encoding';
+        return { ...content, ...stored, way: 'stored', contentEncoding: 'zstd', etag, ranges: false, varies };
       }
       return {
         ...content,
@@ -82,9 +95,80 @@ export function representationOf(backup: Backup, format: Format, acceptsZstd: bo
         length: backup.file_size,
         etag: `"${tag}"`,
         ranges: true,
-        varies: compressed,
+        varies: compressed ? 'Accept-Encoding' : varies,
       };
   }
+}
+
+/** The age file as it is stored: nobody without an identity has anything else of it. */
+function encrypted(backup: Backup, format: Format): Representation {
+  if (format !== 'identity') {
+    throw new FormatUnavailable(
+      'This backup is encrypted: send an identity in X-Age-Identity, or download it without a format and use age.',
+    );
+  }
+  return {
+    way: 'stored',
+    contentEncoding: null,
+    length: backup.stored_size,
+    contentType: 'application/octet-stream',
+    filename: `${backup.filename}${backup.compression.codec === 'zstd' ? '.zst' : ''}.age`,
+    etag: `"${backup.stored_checksum}-age"`,
+    reprDigest: digestField(backup.stored_checksum),
+    ranges: true,
+    varies: 'X-Age-Identity',
+  };
+}
+
+/** Made anew for whoever has the identity, and so without ranges. */
+function decrypted(backup: Backup, format: Format): Representation {
+  const made = {
+    contentEncoding: null,
+    length: null,
+    reprDigest: null,
+    ranges: false,
+    varies: 'X-Age-Identity',
+  } as const;
+  const contentType = 'application/octet-stream';
+  const { filename, encryption, checksum, stored_checksum } = backup;
+  if (encryption?.by === 'sender') {
+    if (format !== 'identity') throw new FormatUnavailable('What was encrypted before it came has no other format.');
+    const etag = `"${checksum}-decrypted"`;
+    return { ...made, way: 'decoded', contentType, filename: filename.replace(/\.age$/i, ''), etag };
+  }
+  switch (format) {
+    case 'zst': {
+      if (backup.compression.codec !== 'zstd') throw new FormatUnavailable();
+      const etag = `"${stored_checksum}-zst"`;
+      return { ...made, way: 'frames', contentType: 'application/zstd', filename: `${filename}.zst`, etag };
+    }
+    case 'gz':
+      return {
+        ...made,
+        way: 'gzip',
+        contentType: 'application/gzip',
+        filename: `${filename}.gz`,
+        etag: `"${checksum}-gz"`,
+      };
+    case 'identity': {
+      const { content_type, file_size: length } = backup;
+      const reprDigest = digestField(checksum);
+      return {
+        ...made,
+        way: 'decoded',
+        contentType: content_type,
+        filename,
+        length,
+        reprDigest,
+        etag: `"${checksum}"`,
+      };
+    }
+  }
+}
+
+/** RFC 9530 */
+function digestField(sha256: string): string {
+  return `sha-256=:${base64(bytesFromHex(sha256))}:`;
 }
 
 /**

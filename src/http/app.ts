@@ -25,7 +25,7 @@ const EXPOSED = ['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition',
 const CROSS_ORIGIN = cors({
   origin: (origin, c: AppContext) => (c.get('services').config.allowedOrigins.includes(origin) ? origin : null),
   allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
-  allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match'],
+  allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match', 'X-Age-Identity'],
   exposeHeaders: EXPOSED,
   maxAge: 600,
 });

@@ -41,6 +41,17 @@ export const CompressionSchema = z
   ])
   .openapi('Compression');
 
+const EncryptionSchema = z
+  .object({
+    format: z.literal('age'),
+    by: z.enum(['vault', 'sender']).openapi({ description: 'sender: the file itself came as age' }),
+    recipients: z
+      .array(z.string())
+      .readonly()
+      .openapi({ description: 'Whom the vault encrypted for; of a file that came encrypted nobody can tell' }),
+  })
+  .openapi('Encryption');
+
 const ArchiveSchema = z
   .object({
     format: z.literal('tar'),
@@ -75,6 +86,7 @@ export const BackupSchema = z
     checksum: sha256,
     stored_size: bytes,
     compression: CompressionSchema,
+    encryption: EncryptionSchema.nullable().openapi({ description: 'null: not encrypted' }),
     archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is no archive' }),
     created_at: time,
     verified_at: time
@@ -104,7 +116,16 @@ export const UploadOptions = z.object({
     .transform((text) => text.toLowerCase())
     .optional()
     .openapi({ type: 'string', description: 'The SHA-256 that the content must have' }),
-  recipient: z.string().optional().openapi({ description: 'Reserved for encryption; refused until it is available' }),
+  recipient: z
+    .union([z.string(), z.array(z.string())])
+    .transform((given) => [given].flat().flatMap((text) => text.split(/[\s,]+/).filter((word) => word !== '')))
+    .optional()
+    .openapi({
+      type: 'array',
+      items: { type: 'string' },
+      description:
+        'age1…, also several: encrypted for them after compression. Default: DEFAULT_RECIPIENTS of the vault',
+    }),
 });
 
 export const PageQuery = z.object({
@@ -168,6 +189,13 @@ export const DownloadQuery = z.object({
   filename: z.string().optional().openapi({ description: 'Another name for the file' }),
 });
 
+export const IdentityHeader = z.object({
+  'x-age-identity': z
+    .string()
+    .optional()
+    .openapi({ description: 'AGE-SECRET-KEY-1…: opens an encrypted backup for this one request' }),
+});
+
 const expiresIn = z
   .number()
   .int()
@@ -218,7 +246,7 @@ export const VerificationSchema = z
 export const JobSchema = z
   .object({
     job_id: jobId,
-    phase: z.enum(['waiting', 'receiving', 'storing', 'verifying', 'done', 'failed']),
+    phase: z.enum(['waiting', 'receiving', 'storing', 'verifying', 'importing', 'done', 'failed']),
     current: bytes,
     total: bytes,
     percentage: z.number().min(0).max(100),

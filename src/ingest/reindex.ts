@@ -29,6 +29,11 @@ const Receipt = z.object({
     z.object({ codec: z.literal('zstd'), level: size, engine: z.enum(['native', 'wasm']), frames: size }),
     z.object({ codec: z.literal('none') }),
   ]),
+  // Nothing was encrypted before receipts spoke of it.
+  encryption: z
+    .object({ format: z.literal('age'), by: z.enum(['vault', 'sender']), recipients: z.array(z.string()) })
+    .nullable()
+    .default(null),
   // Receipts of backups that were stored before archives were looked into say nothing of it.
   archive: z
     .object({

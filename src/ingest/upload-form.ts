@@ -6,7 +6,7 @@ import { boundaryOf, type FormPart, MalformedMultipart, multipartParts, readFiel
 const MUST_COME_FIRST = new Set(['job_id', 'level', 'compression', 'recipient']);
 
 export interface UploadForm {
-  /** Fields before the file, by name; of several with one name the last counts. */
+  /** Fields before the file, by name; of several with one name the last counts, but of recipients all do. */
   readonly fields: Readonly<Record<string, string>>;
   readonly file: {
     readonly filename: string;
@@ -47,7 +47,9 @@ export async function openForm(body: Pieces, contentType: string, bodyBytes: num
       };
     }
     refuseFile(part);
-    fields[part.name] = await readField(part);
+    const value = await readField(part);
+    const before = part.name === 'recipient' ? fields.recipient : undefined;
+    fields[part.name] = before === undefined ? value : `${before},${value}`;
   }
 }
 

@@ -1,10 +1,11 @@
-import { type Backup, deleteBackup, insertBackup, receiptOf } from '../catalogue/backups.ts';
+import { type Backup, deleteBackup, type Encryption, insertBackup, receiptOf } from '../catalogue/backups.ts';
 import { recordJob } from '../catalogue/jobs.ts';
-import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
+import { sha256Digest } from '../codec/digest.ts';
+import { type Pipeline, pipeline, type StageOf } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
 import { seekPoints } from '../codec/seekable/seek-table-points.ts';
-import { seekableEncode } from '../codec/seekable/seekable-encoder.ts';
-import { isCompressedAlready } from '../codec/sniff.ts';
+import { isAge, isCompressedAlready } from '../codec/sniff.ts';
+import { compress, digest, encrypt, meter, rateLimit } from '../codec/stages.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
 import { hex, utf8 } from '../shared/bytes.ts';
@@ -23,6 +24,10 @@ export interface UploadRooms {
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
+  /** Recipients of uploads that name none themselves; empty: those are not encrypted. */
+  readonly defaultRecipients: readonly string[];
+  /** Bytes a second that one upload may send; null: as fast as it comes. */
+  readonly uploadRate: number | null;
   /** Bounds of the members' index; tests have smaller ones. */
   readonly indexBounds?: IndexBounds;
 }
@@ -34,6 +39,8 @@ export interface UploadOrder {
   readonly content_type: string;
   readonly level: number;
   readonly compression: 'auto' | 'zstd' | 'none';
+  /** age recipients that the sender named; null where it named none. */
+  readonly recipients: readonly string[] | null;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** Bytes that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
@@ -73,8 +80,8 @@ export class UploadInterrupted extends VaultError {
 }
 
 /**
- * THE way in, top to bottom: content → meter (cap) → digest → members of an archive → zstd frames → equal parts → R2;
- * then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored;
+ * THE way in, top to bottom: content → meter (cap) → digest → members of an archive → zstd frames → age → equal parts →
+ * R2; then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored;
  * rejects after everything has been taken back.
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
@@ -144,64 +151,47 @@ async function receive(
   writer: ObjectWriter,
   indexing: MemberIndexing,
 ): Promise<Backup> {
-  const digest = sha256Digest();
   let received = 0;
-  const report = (phase: 'receiving' | 'storing' | 'verifying', message: string) =>
-    job.publish({
-      phase,
-      current: received,
-      total: Math.max(order.total, received),
-      stored: writer.bytesWritten,
-      message,
-    });
+  const report = (phase: 'receiving' | 'storing' | 'verifying', message: string, total: number) =>
+    job.publish({ phase, current: received, total, stored: writer.bytesWritten, message });
+  const onPiece = (_: Uint8Array, bytes: number) => {
+    received = bytes;
+    if (bytes > order.max_bytes) throw new FileTooLarge(order.max_bytes);
+    if (!job.alive()) throw new JobSuperseded(order.job_id);
+    report('receiving', `Receiving ${order.filename}`, order.total);
+  };
 
-  async function* metered(): AsyncGenerator<Uint8Array, void, undefined> {
-    try {
-      for await (const piece of fromSender(order.content)) {
-        received += piece.length;
-        if (received > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-        if (!job.alive()) throw new JobSuperseded(order.job_id);
-        digest.update(piece);
-        await indexing.give(piece);
-        job.publish({
-          phase: 'receiving',
-          current: received,
-          total: order.total,
-          stored: writer.bytesWritten,
-          message: `Receiving ${order.filename}`,
-        });
-        yield piece;
-      }
-    } finally {
-      await indexing.end();
-    }
-  }
-
-  const { pieces, compressed } = await lookAhead(metered());
-  const plain = order.compression === 'none' || (order.compression === 'auto' && compressed);
+  const { first, pieces } = await peek(fromSender(order.content));
+  const form = storedForm(rooms, order, first);
+  const contentDigest = sha256Digest();
+  const storedDigest = sha256Digest();
   let frames: readonly SeekEntry[] = [];
-  const encode = seekableEncode({
-    engine: rooms.engine,
-    level: order.level,
-    onFrames: (made) => {
-      frames = made;
-    },
-  });
-  const storedDigest: Sha256Digest | null = plain ? null : sha256Digest();
-  for await (const piece of plain ? pieces : encode(pieces)) {
-    storedDigest?.update(piece);
-    await writer.write(piece);
-  }
+  const onFrames = (made: readonly SeekEntry[]) => {
+    frames = made;
+  };
+
+  const sent = rooms.uploadRate === null ? pipeline(pieces) : pipeline(pieces).through(rateLimit(rooms.uploadRate));
+  const metered = sent.through(meter(onPiece)).through(digest(contentDigest));
+  const content = form.indexed ? metered.through(membersInto(indexing)) : metered;
+  const { engine } = rooms;
+  const compressed: Pipeline<[] | ['zstd']> = form.compressed
+    ? content.through(compress({ engine, level: order.level, onFrames }))
+    : content;
+  const encrypted = form.recipients.length > 0 ? compressed.through(encrypt(form.recipients)) : compressed;
+  const asItCame = !form.compressed && form.recipients.length === 0;
+  for await (const piece of asItCame ? encrypted : encrypted.through(digest(storedDigest))) await writer.write(piece);
+
   if (order.exact && received !== order.total) throw new UploadInterrupted();
-  report('verifying', `Checking ${order.filename}`);
+  const total = Math.max(order.total, received);
+  report('verifying', `Checking ${order.filename}`, total);
   const expected = await order.ending();
-  const checksum = hex(digest.digest());
+  const checksum = hex(contentDigest.digest());
   if (expected !== undefined && expected !== checksum) throw new ChecksumMismatch(checksum);
-  report('storing', `Storing ${order.filename}`);
+  report('storing', `Storing ${order.filename}`, total);
   await writer.close();
   const sizes = { storedBytes: writer.bytesWritten, contentBytes: received };
-  const outer = plain ? null : { codec: 'zstd' as const, points: seekPoints(frames, sizes) };
-  const archive = await indexing.write(outer, (open) => job.noteOpen(open));
+  const outer = () => (form.compressed ? { codec: 'zstd' as const, points: seekPoints(frames, sizes) } : null);
+  const archive = form.indexed ? await indexing.write(outer(), (open) => job.noteOpen(open)) : null;
   return {
     backup_id: order.backup_id,
     job_id: order.job_id,
@@ -210,14 +200,51 @@ async function receive(
     file_size: received,
     checksum,
     stored_size: writer.bytesWritten,
-    stored_checksum: storedDigest ? hex(storedDigest.digest()) : checksum,
-    compression: plain
-      ? { codec: 'none' }
-      : { codec: 'zstd', level: order.level, engine: rooms.engine.name, frames: frames.length },
+    stored_checksum: asItCame ? checksum : hex(storedDigest.digest()),
+    compression: form.compressed
+      ? { codec: 'zstd', level: order.level, engine: engine.name, frames: frames.length }
+      : { codec: 'none' },
+    encryption: form.encryption,
     archive,
     created_at: new Date().toISOString(),
     verified_at: null,
     damage: null,
+  };
+}
+
+interface StoredForm {
+  readonly compressed: boolean;
+  /** Empty: not encrypted here. */
+  readonly recipients: readonly string[];
+  /** Whether members are listed: an index in clear would tell what the encryption hides. */
+  readonly indexed: boolean;
+  readonly encryption: Encryption | null;
+}
+
+/** What becomes of the content, told from its first bytes and from what was ordered. */
+function storedForm({ defaultRecipients }: UploadRooms, order: UploadOrder, first: Uint8Array): StoredForm {
+  const came = isAge(first);
+  const recipients = order.recipients ?? (came ? [] : defaultRecipients);
+  const byVault = recipients.length > 0;
+  return {
+    compressed: order.compression === 'zstd' || (order.compression === 'auto' && !isCompressedAlready(first)),
+    recipients,
+    indexed: !byVault && !came,
+    encryption: byVault || came ? { format: 'age', by: byVault ? 'vault' : 'sender', recipients } : null,
+  };
+}
+
+/** Lists the members of an archive that goes by. */
+function membersInto(indexing: MemberIndexing): StageOf<[], []> {
+  return async function* listed(source) {
+    try {
+      for await (const piece of source) {
+        await indexing.give(piece);
+        yield piece;
+      }
+    } finally {
+      await indexing.end();
+    }
   };
 }
 
@@ -311,17 +338,17 @@ async function nextFromSender(pieces: AsyncIterator<Uint8Array>): Promise<Iterat
 }
 
 /** Pulls the first piece to see what the content is, and gives it back in front of the others. */
-async function lookAhead(
+async function peek(
   source: AsyncGenerator<Uint8Array, void, undefined>,
-): Promise<{ pieces: Pieces; compressed: boolean }> {
-  const first = await source.next();
+): Promise<{ first: Uint8Array; pieces: Pieces }> {
+  const { done, value } = await source.next();
   async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
     try {
-      if (!first.done) yield first.value;
+      if (!done) yield value;
       yield* source;
     } finally {
       await source.return();
     }
   }
-  return { pieces: pieces(), compressed: !first.done && isCompressedAlready(first.value) };
+  return { first: done ? new Uint8Array(0) : value, pieces: pieces() };
 }

@@ -14,6 +14,10 @@ export interface Config {
   readonly allowedOrigins: readonly string[];
   /** `MAX_REQUEST_BYTES`: what the plan's edge lets through in one request; only told to clients. */
   readonly maxRequestBytes: number | null;
+  /** `MAX_UPLOAD_RATE`: bytes a second that one upload may send, KiB, MiB or GiB of them. Default: as fast as it comes. */
+  readonly uploadRate: number | null;
+  /** `DEFAULT_RECIPIENTS`: age recipients that uploads are encrypted for unless they name others. Default: none. */
+  readonly defaultRecipients: readonly string[];
   /** `MAX_IMPORT_QUERIES`: statements that one import may run; one writes some hundred rows. Default 1,000, as D1 has it. */
   readonly maxImportQueries: number;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
@@ -42,6 +46,8 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     engine: parseEngine(text('ZSTD_ENGINE')),
     allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
     maxRequestBytes: parseSize('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
+    uploadRate: parseSize('MAX_UPLOAD_RATE', text('MAX_UPLOAD_RATE')),
+    defaultRecipients: words(text('DEFAULT_RECIPIENTS') ?? ''),
     maxImportQueries: parseCount('MAX_IMPORT_QUERIES', text('MAX_IMPORT_QUERIES')) ?? DEFAULT_IMPORT_QUERIES,
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',

@@ -134,6 +134,7 @@ export interface Receipt {
   readonly compression:
     | { readonly codec: 'none' }
     | { readonly codec: 'zstd'; readonly frames: number; readonly engine: string };
+  readonly encryption: { readonly format: 'age'; readonly by: string; readonly recipients: readonly string[] } | null;
   readonly download_url: string;
 }
 

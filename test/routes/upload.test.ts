@@ -52,6 +52,7 @@ describe('PUT /backup/upload/{filename}', () => {
         'checksum',
         'stored_size',
         'compression',
+        'encryption',
         'archive',
         'verified_at',
         'damage',
@@ -111,7 +112,7 @@ describe('PUT /backup/upload/{filename}', () => {
     ['a.tar', '?compression=lzma', 400, 'invalid-option'],
     ['a.tar', '?sha256=abc', 400, 'invalid-option'],
     ['a.tar', '?job_id=a%20b', 400, 'invalid-option'],
-    ['a.tar', '?recipient=age1xyz', 400, 'invalid-option'],
+    ['a.tar', '?recipient=age1xyz', 400, 'invalid-recipient'],
     ['a.tar', `?sha256=${'0'.repeat(64)}`, 422, 'checksum-mismatch'],
   ])('refuses %j with %j', async (name, query, status, code) => {
     const listed = await rows();

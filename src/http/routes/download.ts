@@ -1,5 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
 import type { Backup } from '../../catalogue/backups.ts';
+import { checkIdentity } from '../../codec/age.ts';
 import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
@@ -8,17 +9,20 @@ import { needsOrLink } from '../auth.ts';
 import { byteResponse } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
 import { binary, problems } from '../openapi.ts';
-import { BackupParam, DownloadQuery } from '../schemas.ts';
+import { BackupParam, DownloadQuery, IdentityHeader } from '../schemas.ts';
 import { knownBackup } from './backups.ts';
 
 const download = createRoute({
   method: 'get',
   path: '/backup/{backup_id}/download',
   summary: 'The bytes that were uploaded',
-  description: 'Also HEAD. A client that takes zstd gets the stored frames with Content-Encoding: zstd.',
+  description:
+    'Also HEAD. A client that takes zstd gets the stored frames with Content-Encoding: zstd. An encrypted backup is ' +
+    'answered as the age file that is stored (`name.zst.age`), with ranges; with an identity in `X-Age-Identity` it is ' +
+    'decrypted for this one request, without ranges. The identity is neither stored nor logged.',
   tags: ['Out'],
   middleware: needsOrLink('read'),
-  request: { params: BackupParam, query: DownloadQuery },
+  request: { params: BackupParam, query: DownloadQuery, headers: IdentityHeader },
   responses: {
     200: binary('The whole'),
     206: binary('A range'),
@@ -35,14 +39,18 @@ export function downloadRoutes(app: App): void {
     const backup = await knownBackup(c, backup_id);
     const asksRange = c.req.header('range') !== undefined;
     const takesZstd = !asksRange && acceptsZstd(clientAcceptEncoding(c));
-    const representation = representationOf(backup, format ?? 'identity', takesZstd);
+    const identity = identityOf(c);
+    const asked = { format: format ?? ('identity' as const), takesZstd, decrypts: identity !== null };
+    const representation = representationOf(backup, asked);
     return byteResponse(c, {
       headers: headersOf(backup, representation, name),
       lastModified: new Date(backup.created_at),
       length: representation.length,
       ranges: representation.ranges,
       open: (span) =>
-        openDownload(c.get('services'), backup, representation, span, (pump) => c.executionCtx.waitUntil(pump)),
+        openDownload(c.get('services'), backup, representation, { span, identity }, (pump) =>
+          c.executionCtx.waitUntil(pump),
+        ),
     });
   });
 }
@@ -52,15 +60,21 @@ function headersOf(backup: Backup, representation: Representation, filename: str
     'content-type': representation.contentType,
     'content-disposition': attachment(filename ?? representation.filename),
     // Of a backup some representation always has ranges; of gzip, made anew each time, none ever will.
-    'accept-ranges': representation.way === 'gzip' ? 'none' : 'bytes',
+    'accept-ranges': representation.ranges || representation.varies === 'Accept-Encoding' ? 'bytes' : 'none',
     etag: representation.etag,
     'last-modified': new Date(backup.created_at).toUTCString(),
     'cache-control': 'private, no-cache, no-transform',
   });
   if (representation.reprDigest) headers.set('repr-digest', representation.reprDigest);
   if (representation.contentEncoding) headers.set('content-encoding', representation.contentEncoding);
-  if (representation.varies) headers.set('vary', 'Accept-Encoding');
+  if (representation.varies) headers.set('vary', representation.varies);
   return headers;
+}
+
+/** What encrypted backups are opened with, for this request alone. */
+export function identityOf(c: AppContext): string | null {
+  const identity = c.req.header('x-age-identity');
+  return identity === undefined ? null : checkIdentity(identity.trim());
 }
 
 /** What the client said itself: the header is rewritten on its way (platform). */

@@ -99,7 +99,7 @@ export function linkRoutes(app: App): void {
 async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof LinkRequest>): Promise<string> {
   const { path, format } = order;
   if (path === undefined && format !== 'tar') {
-    representationOf(backup, format ?? 'identity', false);
+    representationOf(backup, { format: format ?? 'identity', takesZstd: false, decrypts: false });
     return 'download';
   }
   if (format !== undefined && format !== 'tar') throw new FormatOfMember();

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
 import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
+import { checkRecipients } from '../../codec/age.ts';
 import { checkLevel } from '../../codec/levels.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
 import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';
@@ -22,12 +23,6 @@ const DEFAULT_LEVEL = 3;
 class LinkUsed extends VaultError {
   constructor() {
     super('link-used', 'This upload link has been used. Ask for a new one.');
-  }
-}
-
-class InvalidOption extends VaultError {
-  constructor(detail: string) {
-    super('invalid-option', detail);
   }
 }
 
@@ -84,14 +79,19 @@ export function uploadRoutes(app: App): void {
 
   const raw = async (c: AppContext) => {
     const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
-    const order = await orTellJob(c, c.req.query(), () =>
-      orderOf(c, decodePath(name), c.req.query(), c.req.header('content-type')),
-    );
+    const given = queryOptions(c);
+    const order = await orTellJob(c, given, () => orderOf(c, decodePath(name), given, c.req.header('content-type')));
     const total = contentLength(c);
     return store(c, { ...order, total, exact: total > 0, content: bodyPieces(c), ending: async () => order.sha256 });
   };
   app.openapi(putUpload, raw);
   app.put('/backup/upload/*', needsOrLink('write'), raw);
+}
+
+/** The query, in which recipients may come one by one; a form's fields join them in the same way. */
+function queryOptions(c: AppContext): Record<string, string> {
+  const recipients = c.req.queries('recipient');
+  return { ...c.req.query(), ...(recipients && { recipient: recipients.join(',') }) };
 }
 
 /** Prepares an upload; where that is refused, the job that it names fails, and says why. */
@@ -111,8 +111,6 @@ async function orTellJob<T>(c: AppContext, given: Record<string, string>, prepar
 function orderOf(c: AppContext, rawName: string, given: Record<string, string>, contentType: string | undefined) {
   const { config, engine } = c.get('services');
   const options = checkOptions(given);
-  if (options.recipient !== undefined)
-    throw new InvalidOption('recipient: this vault does not encrypt; encrypt before you send, e.g. with age.');
   const filename = checkFilename(rawName);
   checkSuffix(filename, config.allowedSuffixes);
   const level = options.level ?? DEFAULT_LEVEL;
@@ -126,6 +124,7 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
     content_type: contentTypeOf(filename, contentType),
     level,
     compression: options.compression ?? 'auto',
+    recipients: options.recipient === undefined ? null : checkRecipients(options.recipient),
     sha256: options.sha256,
     max_bytes: Math.min(config.maxFileBytes, linkBytes),
   };
@@ -135,7 +134,7 @@ async function storeForm(c: AppContext, body: Pieces) {
   const form = await orTellJob(c, c.req.query(), () =>
     openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
   );
-  const given = { ...c.req.query(), ...form.fields };
+  const given = { ...queryOptions(c), ...form.fields };
   const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
   return store(c, {
     ...order,

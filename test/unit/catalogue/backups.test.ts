@@ -29,6 +29,7 @@ function backup(n: number, over: Partial<Backup> = {}): Backup {
     stored_size: 4_700_000_001,
     stored_checksum: 'cd'.repeat(32),
     compression: { codec: 'zstd', level: 3, engine: 'native', frames: 2560 },
+    encryption: null,
     archive: null,
     created_at: '2026-11-23T07:30:00.000Z',
     verified_at: null,
@@ -88,11 +89,17 @@ describe('one backup', () => {
   it('reads a row that was written before the columns came', async () => {
     await db
       .prepare(
-        `INSERT INTO backups VALUES (?1, 'j', 'f', 't', 1, 'c', 1, 's', 'none', NULL, NULL, NULL, 'then', NULL, NULL, NULL)`,
+        `INSERT INTO backups (backup_id, job_id, filename, content_type, file_size, checksum, stored_size,
+           stored_checksum, codec, created_at) VALUES (?1, 'j', 'f', 't', 1, 'c', 1, 's', 'none', 'then')`,
       )
       .bind(id(1))
       .run();
-    expect(await getBackup(db, id(1))).toMatchObject({ archive: null, verified_at: null, damage: null });
+    expect(await getBackup(db, id(1))).toMatchObject({
+      encryption: null,
+      archive: null,
+      verified_at: null,
+      damage: null,
+    });
   });
 
   it('may be inserted again after a lost answer, and stays one row', async () => {

@@ -132,6 +132,7 @@ describe('pages for export', () => {
       stored_size: n,
       stored_checksum: 'cd'.repeat(32),
       compression: n % 2 ? { codec: 'none' } : { codec: 'zstd', level: 3, engine: 'wasm', frames: 1 },
+      encryption: n % 2 ? null : { format: 'age', by: 'vault', recipients: ['age1x'] },
       archive: n % 3 ? null : { format: 'tar', members: n, stopped: null },
       created_at: '2026-11-23T07:30:00.000Z',
       verified_at: null,

@@ -50,6 +50,8 @@ export async function memberBody(
   return openMember(rooms, backup, index, member, span ?? { offset: 0, length: member.size }, keepAlive);
 }
 
+const ASKED = { format: 'identity', takesZstd: false, decrypts: false } as const;
+
 /** Decoded content, or a span of it. */
 export function contentBody(
   rooms: Rooms,
@@ -57,7 +59,7 @@ export function contentBody(
   span?: ByteSpan,
   keepAlive: (pump: Promise<void>) => void = () => undefined,
 ): Promise<ByteStream> {
-  return openDownload(rooms, backup, representationOf(backup, 'identity', false), span, keepAlive);
+  return openDownload(rooms, backup, representationOf(backup, ASKED), { span }, keepAlive);
 }
 
 export async function bytesOf(body: ByteStream): Promise<Uint8Array> {

@@ -28,6 +28,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     content_type: 'application/x-tar',
     level: 1,
     compression: 'none',
+    recipients: null,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

@@ -33,6 +33,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     content_type: 'application/x-tar',
     level: 1,
     compression: 'none',
+    recipients: null,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

@@ -91,6 +91,7 @@ async function encoded(engine: ZstdEngine, content: Uint8Array<ArrayBuffer>, fra
     stored_size: stored.length,
     stored_checksum: await sha256Hex(stored),
     compression: { codec: 'zstd', level: 1, engine: engine.name, frames },
+    encryption: null,
     archive: null,
     created_at: '2026-11-24T00:00:00.000Z',
     verified_at: null,
