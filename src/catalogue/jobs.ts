@@ -1,8 +1,8 @@
 /** The last run of a job. Times are ISO 8601 (UTC); `ended_at` is null while it runs, `code` where it did not fail. */
 export interface JobRecord {
   readonly job_id: string;
-  /** The backup that the run made, or worked on. */
-  readonly backup_id: string;
+  /** The backup that the run made, or worked on; null of an import that restores none. */
+  readonly backup_id: string | null;
   readonly phase: string;
   readonly filename: string | null;
   readonly message: string;
@@ -14,7 +14,8 @@ export interface JobRecord {
 }
 
 /** A run as its task tells it. */
-export type JobRun = Omit<JobRecord, 'run_id'> & Partial<Pick<JobRecord, 'run_id'>>;
+export type JobRun = Omit<JobRecord, 'run_id' | 'backup_id'> &
+  (Pick<JobRecord, 'run_id' | 'backup_id'> | { readonly backup_id: string; readonly run_id?: undefined });
 
 export const JOB_COLUMNS = 'job_id, backup_id, phase, filename, message, code, started_at, ended_at, run_id';
 

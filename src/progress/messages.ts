@@ -1,9 +1,19 @@
 /** The vocabulary of progress: what a job says, what a run of it tells. Pure, and shared with the page. */
 
-export type Phase = 'waiting' | 'receiving' | 'storing' | 'verifying' | 'done' | 'failed';
+export type Phase = 'waiting' | 'receiving' | 'storing' | 'verifying' | 'importing' | 'done' | 'failed';
 
-/** What a run does: makes a backup, or reads one back. Only an upload leaves something behind when it dies. */
-export type Task = 'upload' | 'verify';
+/**
+ * What a run does: makes a backup, reads one back, or puts rows into a database. Only an upload leaves something behind
+ * when it dies that has to be removed.
+ */
+export type Task = 'upload' | 'verify' | 'import';
+
+/** Which run has a job. An upload makes the backup and has its id; others have one of their own. */
+export type TaskRun =
+  | { readonly task?: 'upload'; readonly backup_id: string; readonly run_id?: undefined }
+  | { readonly task: 'verify'; readonly backup_id: string; readonly run_id: string }
+  /** With the backup that it restores, if it is one. */
+  | { readonly task: 'import'; readonly backup_id?: string | undefined; readonly run_id: string };
 
 /** One frame of `GET /ws/backup/{job_id}`, and the body of `GET /jobs/{job_id}`. */
 export interface JobMessage {
@@ -20,7 +30,7 @@ export interface JobMessage {
   readonly timestamp: string;
   /** Bytes that storage has taken so far. */
   readonly stored?: number;
-  /** With `done`. */
+  /** With `done`; an import has one only where it restores a backup. */
   readonly backup_id?: string;
   /** With `failed`. */
   readonly code?: string;
@@ -40,7 +50,8 @@ export interface JobUpdate {
 export type JobEnd =
   | {
       readonly phase: 'done';
-      readonly backup_id: string;
+      /** All but an import have one. */
+      readonly backup_id?: string | undefined;
       readonly current: number;
       readonly total: number;
       /** Of an upload. */

@@ -1,6 +1,6 @@
 import { JOB_KEPT_MS, JOB_LEASE_MS } from '../shared/limits.ts';
 import { IttyRoom } from './itty-room.ts';
-import { isEnd, type JobEnd, type JobMessage, type JobUpdate, type OpenUpload } from './messages.ts';
+import { isEnd, type JobEnd, type JobMessage, type JobUpdate, type OpenUpload, type TaskRun } from './messages.ts';
 import {
   beginJob,
   endJob,
@@ -21,12 +21,10 @@ import {
 } from './room-state.ts';
 
 /** A run that fell silent, and what an upload may have left in storage. */
-export type LeftOver =
-  | { readonly task: 'upload'; readonly job_id: string; readonly backup_id: string; readonly open?: OpenUpload }
-  | { readonly task: 'verify'; readonly job_id: string; readonly backup_id: string; readonly run_id: string };
+export type LeftOver = TaskRun & { readonly job_id: string; readonly open?: OpenUpload };
 
 /**
- * Removes what a dead upload left, or says that its backup was complete and is `kept`. Of a verification nothing may be
+ * Removes what a dead upload left, or says that its backup was complete and is `kept`. Of other runs nothing may be
  * removed. Rejects to be called again.
  */
 export type Reclaim = (left: LeftOver) => Promise<'removed' | 'kept'>;
@@ -146,13 +144,13 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
     }
 
     async #reclaim(taken: JobRecord): Promise<void> {
-      const { job_id, backup_id } = taken;
+      const { job_id } = taken;
       try {
         const outcome = await makeReclaim(this.#env)(leftOver(taken));
         if (this.record === taken) await this.#end(reclaimedJob(taken, outcome, Date.now()));
       } catch (error) {
         // The alarm that is set already tries again.
-        console.error(JSON.stringify({ event: 'reclaim-failed', job_id, backup_id, error: String(error) }));
+        console.error(JSON.stringify({ event: 'reclaim-failed', job_id, run_id: runOf(taken), error: String(error) }));
       }
     }
 
@@ -192,13 +190,12 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
   };
 }
 
-/** `send` only queues, so a slow socket holds nobody; one that is dead throws, and is let go. */
 function leftOver(dead: JobRecord): LeftOver {
-  const { job_id, backup_id, task = 'upload', open } = dead;
-  if (task === 'verify') return { task, job_id, backup_id, run_id: runOf(dead) };
-  return { task, job_id, backup_id, ...(open && { open }) };
+  const { message: _, missed: __, ended_at: ___, ...left } = dead;
+  return left.task === undefined ? { ...left, task: 'upload' } : left;
 }
 
+/** `send` only queues, so a slow socket holds nobody; one that is dead throws, and is let go. */
 function sendOrDrop(socket: WebSocket, text: string): void {
   try {
     socket.send(text);

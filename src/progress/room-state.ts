@@ -7,32 +7,26 @@ import {
   type OpenUpload,
   type Phase,
   percentage,
-  type Task,
+  type TaskRun,
 } from './messages.ts';
 
 /** What a room remembers of its job, and what it stores. Times are milliseconds since the epoch. */
-export interface JobRecord {
+export type JobRecord = TaskRun & {
   readonly job_id: string;
-  readonly backup_id: string;
-  /** Absent: an upload. */
-  readonly task?: Task;
-  /** The run that owns the job; absent: that of an upload, which has the id of its backup. */
-  readonly run_id?: string;
   /** The newest state, sent or not. */
   readonly message: JobMessage;
   /** Leases in a row without a sign of life; from {@link JOB_MISSED_LEASES} on the room has taken the job over. */
   readonly missed: number;
   readonly open?: OpenUpload;
   readonly ended_at?: number;
-}
+};
 
-/** What a run says at its start. An upload makes the backup and has its id; others need one of their own. */
-export type JobStart = {
+/** What a run says at its start. */
+export type JobStart = TaskRun & {
   readonly job_id: string;
-  readonly backup_id: string;
   readonly message: string;
   readonly total: number;
-} & ({ readonly task?: 'upload' } | { readonly task: 'verify'; readonly run_id: string });
+};
 
 export type Begun = { readonly kind: 'running' } | { readonly kind: 'started'; readonly record: JobRecord };
 
@@ -56,16 +50,17 @@ export function beginJob(record: JobRecord | null, start: JobStart, now: number)
   if (record && !hasEnded(record)) {
     return ownedBy(record, runOf(start)) ? { kind: 'started', record } : { kind: 'running' };
   }
-  const { job_id, backup_id } = start;
-  const run = start.task === 'verify' ? { task: start.task, run_id: start.run_id } : {};
-  const phase = start.task === 'verify' ? 'verifying' : 'receiving';
-  const message = stateOf(job_id, { phase, current: 0, total: start.total, message: start.message }, now);
-  return { kind: 'started', record: { job_id, backup_id, ...run, message, missed: 0 } };
+  const { job_id, total, message: said, ...run } = start;
+  const phase = FIRST_PHASE[start.task ?? 'upload'];
+  const message = stateOf(job_id, { phase, current: 0, total, message: said }, now);
+  return { kind: 'started', record: { ...run, job_id, message, missed: 0 } };
 }
 
+const FIRST_PHASE = { upload: 'receiving', verify: 'verifying', import: 'importing' } as const;
+
 /** The id by which a run is told from others. */
-export function runOf(run: { readonly backup_id: string; readonly run_id?: string }): string {
-  return run.run_id ?? run.backup_id;
+export function runOf(run: TaskRun): string {
+  return run.run_id === undefined ? run.backup_id : run.run_id;
 }
 
 /** Takes an update (or, without one, a sign of life) of the run `runId`. */
@@ -111,10 +106,11 @@ export function heardFrom(record: JobRecord): JobRecord {
 
 /**
  * The end of a job that was taken over: `kept` means that its backup was complete and only the news was lost. What a
- * verification would have found nobody knows, so it never ends as done.
+ * verification would have found, or an import written, nobody knows, so these never end as done.
  */
 export function reclaimedJob(record: JobRecord, outcome: 'removed' | 'kept', now: number): JobRecord {
   if (record.task === 'verify') return ended(record, VERIFY_INTERRUPTED, now);
+  if (record.task === 'import') return ended(record, IMPORT_INTERRUPTED, now);
   const { current, total, stored } = record.message;
   if (outcome === 'removed') return ended(record, INTERRUPTED, now);
   const whole = Math.max(current, total);
@@ -135,6 +131,13 @@ const VERIFY_INTERRUPTED: JobEnd = {
   code: 'verify-interrupted',
   detail: 'The verification stopped without a word; the backup is as it was. Start the verification again.',
   message: 'The verification was interrupted',
+};
+
+const IMPORT_INTERRUPTED: JobEnd = {
+  phase: 'failed',
+  code: 'import-interrupted',
+  detail: 'The import stopped without a word; rows that it had written stay. Start it again with mode=upsert.',
+  message: 'The import was interrupted',
 };
 
 export function hasEnded(record: JobRecord): boolean {
@@ -169,7 +172,8 @@ function ended(record: JobRecord, end: JobEnd, now: number): JobRecord {
 
 function endMessage(record: JobRecord, end: JobEnd, now: number): JobMessage {
   if (end.phase === 'done') {
-    return { ...stateOf(record.job_id, end, now), backup_id: end.backup_id };
+    const { backup_id } = end;
+    return { ...stateOf(record.job_id, end, now), ...(backup_id !== undefined && { backup_id }) };
   }
   const { current, total, stored } = record.message;
   const last = { phase: end.phase, current, total, message: end.message, ...(stored !== undefined && { stored }) };

@@ -366,6 +366,23 @@ describe('the cleanup after a silent run', () => {
     });
   });
 
+  it.each([{}, { backup_id: 'one' }])(
+    'is told of an import as one, with its backup if it restores one (%j)',
+    async (backup) => {
+      const reclaim = vi.fn<Reclaim>().mockResolvedValue('kept');
+      await runInDurableObject(stubOf(newJob()), async (_, state) => {
+        const room = new (progressRoom(() => reclaim))(state, {});
+        await room.loadFromStorage();
+        const run = { task: 'import', job_id: 'silent', run_id: 'two', ...backup };
+        await room.begin(JSON.stringify({ ...run, message: '', total: 10 }));
+        for (let lease = 0; lease < 3; lease++) await room.alarm();
+        expect(reclaim.mock.calls).toEqual([[run]]);
+        expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
+        await state.storage.deleteAll();
+      });
+    },
+  );
+
   it('that fails is tried again by the next alarm', async () => {
     const reclaim = vi.fn<Reclaim>().mockRejectedValueOnce(new Error('storage is down')).mockResolvedValue('removed');
     vi.spyOn(console, 'error').mockImplementationOnce(() => {});

@@ -6,6 +6,7 @@ import {
   heardFrom,
   isTakenOver,
   type JobRecord,
+  type JobStart,
   maySend,
   moveJob,
   noteOpen,
@@ -244,6 +245,40 @@ describe('a verification', () => {
     const { message } = reclaimedJob(silent, outcome, NOW);
     expect(message).toMatchObject({ phase: 'failed', code: 'verify-interrupted' });
     expect(message).not.toHaveProperty('backup_id');
+  });
+});
+
+describe('an import', () => {
+  const IMPORT = { task: 'import', job_id: 'rows', run_id: 'import-run', message: 'Waiting', total: 10 } as const;
+
+  function importing(start: JobStart = IMPORT): JobRecord {
+    const begun = beginJob(null, start, NOW);
+    if (begun.kind !== 'started') throw new Error('not started');
+    return begun.record;
+  }
+
+  it('has a phase of its own, and a backup only where it restores one', () => {
+    expect(importing().message).toMatchObject({ phase: 'importing', current: 0, total: 10 });
+    expect(importing()).not.toHaveProperty('backup_id');
+    expect(importing({ ...IMPORT, backup_id: 'B1' })).toMatchObject({ task: 'import', backup_id: 'B1' });
+  });
+
+  it.each([
+    ['without a backup', {}],
+    ['of a backup', { backup_id: 'B1' }],
+  ])('%s says so at its end', (_, backup) => {
+    const end = { phase: 'done', current: 10, total: 10, message: 'Imported', ...backup } as const;
+    const moved = endJob(importing({ ...IMPORT, ...backup }), 'import-run', end, NOW);
+    if (moved.kind !== 'accepted') throw new Error('not accepted');
+    const { phase, backup_id } = moved.record.message;
+    expect({ phase, ...(backup_id !== undefined && { backup_id }) }).toEqual({ phase: 'done', ...backup });
+    expect('backup_id' in moved.record.message).toBe('backup_id' in backup);
+  });
+
+  it.each(['removed', 'kept'] as const)('that fell silent ends as failed, whatever was %s', (outcome) => {
+    const silent = passLease(passLease(importing(), false), false);
+    const { message } = reclaimedJob(silent, outcome, NOW);
+    expect(message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
   });
 });
 

@@ -1,0 +1,334 @@
+import { ulid } from 'ulidx';
+import { recordJob } from '../catalogue/jobs.ts';
+import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
+import { openTable, type Table } from '../databases/table.ts';
+import type { TaskRun } from '../progress/messages.ts';
+import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
+import { parallelBatches } from '../shared/batches.ts';
+import { VaultError } from '../shared/errors.ts';
+import type { IsolateBudget } from '../shared/isolate-budget.ts';
+import {
+  IMPORT_BATCH_BYTES,
+  IMPORT_BATCH_ROWS,
+  IMPORT_BYTES,
+  IMPORT_DEPTH,
+  IMPORT_ROW_BYTES,
+} from '../shared/limits.ts';
+import type { Pieces } from '../shared/streams.ts';
+import { jsonItems } from './json-items.ts';
+import type { JsonFormat, JsonItem } from './json-scanner.ts';
+import { ItemTooLarge, MalformedJson } from './malformed-json.ts';
+
+export interface ImportRooms {
+  readonly catalogue: D1Database;
+  readonly jobs: JobRooms;
+  readonly budget: IsolateBudget;
+}
+
+export interface ImportOrder {
+  readonly job_id: string;
+  /** The backup that is restored, if it is one. */
+  readonly backup?: { readonly backup_id: string; readonly filename: string } | undefined;
+  readonly database: { readonly name: string; readonly db: D1Database };
+  readonly table: string;
+  readonly mode: InsertMode;
+  readonly dry_run: boolean;
+  /** Refused rows that are only told; one more stops the import. */
+  readonly max_errors: number;
+  readonly format: JsonFormat;
+  /** Statements that may run for the rows. */
+  readonly max_queries: number;
+  /** Bytes that `content` will have; 0 where unknown. Only what is shown rests on it. */
+  readonly total: number;
+  /** What `content` holds of the isolate's memory. */
+  readonly heldBytes: number;
+  /** As it comes; `document` makes JSON of it where it is something else. */
+  readonly content: Pieces;
+  readonly document?: (content: Pieces) => Pieces;
+}
+
+export interface RefusedRow {
+  /** Its place among the rows of the document, counted from 0. */
+  readonly index: number;
+  /** Of its first byte in the document. */
+  readonly offset: number;
+  readonly reason: string;
+}
+
+export interface ImportCounts {
+  readonly read: number;
+  /** Rows that are in the table now; of a dry run those that would be. */
+  readonly written: number;
+  /** In the order of the document. */
+  readonly refused: readonly RefusedRow[];
+}
+
+export interface ImportResult extends ImportCounts {
+  readonly job_id: string;
+  readonly dry_run: boolean;
+}
+
+/** What a job knows of an import that stopped giving signs of life. */
+export type DeadImport = Extract<TaskRun, { task: 'import' }> & { readonly job_id: string };
+
+export class ImportInterrupted extends VaultError {
+  constructor(options?: ErrorOptions) {
+    super('import-interrupted', 'The connection ended before the whole document had arrived.', options);
+  }
+}
+
+class TableUnknown extends VaultError {
+  constructor(table: string, database: string) {
+    super('not-found', `The database ${database} has no table ${JSON.stringify(table)} whose rows can be imported.`);
+  }
+}
+
+class TooManyErrors extends VaultError {
+  constructor(maxErrors: number) {
+    super('too-many-errors', `More than ${maxErrors} rows were refused, the most that max_errors allows.`);
+  }
+}
+
+class TooManyRows extends VaultError {
+  constructor(maxQueries: number, options?: ErrorOptions) {
+    const detail = `The document needs more than the ${maxQueries} queries that one request may make. Send it in parts.`;
+    super('too-many-rows', detail, options);
+  }
+}
+
+class DatabaseFailed extends VaultError {
+  constructor(cause: unknown) {
+    super('storage-failed', 'The database failed. Try again in a moment.', { cause });
+  }
+}
+
+/** An import that began and did not come to its end: why, and how far it had come. D1 has no transaction over batches. */
+class ImportStopped extends VaultError {
+  constructor(reason: VaultError, { read, written, refused }: ImportCounts, { job_id, dry_run }: ImportOrder) {
+    const stays = dry_run
+      ? 'a dry run keeps none'
+      : written === 0
+        ? 'none was written'
+        : `${written} are written, and stay`;
+    super(reason.code, `${reason.message} Of the rows, ${read} were read before that; ${stays}.`, {
+      cause: reason.cause ?? reason,
+      facts: { ...reason.facts, read, written, refused, job_id, dry_run },
+    });
+  }
+}
+
+/**
+ * The way of rows into a table, top to bottom: content → items of JSON → batches → statements, three batches at once.
+ * Resolves when the document was read to its end; rejects with ImportStopped and the counts where it was not: batches
+ * that were written stay. Rows that stood before malformed JSON are written; those on their way when the sender leaves,
+ * or when too many were refused, may be.
+ */
+export async function importRows(rooms: ImportRooms, order: ImportOrder): Promise<ImportResult> {
+  const run = await beginRun(rooms, order);
+  try {
+    const table = await knownTable(order);
+    const share = await rooms.budget.reserve(IMPORT_BYTES + order.heldBytes);
+    try {
+      await writeBatches(run, table);
+    } finally {
+      share.release();
+    }
+    await endDone(rooms, run);
+    const { job_id, dry_run } = order;
+    return { job_id, dry_run, ...countsOf(run) };
+  } catch (error) {
+    const reason = error instanceof VaultError ? error : new VaultError('internal-error', FAILED, { cause: error });
+    const stopped = new ImportStopped(reason, countsOf(run), order);
+    await endFailed(rooms, run, stopped);
+    throw stopped;
+  }
+}
+
+const FAILED = 'The import failed.';
+
+/** Called by the job's alarm. Nobody knows which rows are written: nothing is taken back. */
+export async function noteDeadImport(catalogue: D1Database, dead: DeadImport): Promise<'kept'> {
+  const now = new Date().toISOString();
+  const { code } = new ImportInterrupted();
+  const { job_id, run_id, backup_id = null } = dead;
+  const run = { job_id, backup_id, run_id, filename: null, started_at: now, ended_at: now };
+  await recordJob(catalogue, {
+    ...run,
+    phase: 'failed',
+    message: 'The import stopped; rows it had written stay.',
+    code,
+  });
+  return 'kept';
+}
+
+/** One import while it runs. */
+interface Run {
+  readonly order: ImportOrder;
+  readonly run_id: string;
+  readonly started_at: string;
+  readonly job: JobPublisher;
+  bytes: number;
+  read: number;
+  written: number;
+  readonly refused: RefusedRow[];
+}
+
+async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run> {
+  const run_id = ulid();
+  const { job_id, backup, total } = order;
+  const message = `Waiting to import into ${placeOf(order)}`;
+  const begun = await jobs.begin({ task: 'import', job_id, backup_id: backup?.backup_id, run_id, total, message });
+  if (begun.kind === 'running') throw new JobRunning(job_id);
+  const started_at = new Date().toISOString();
+  const job = jobs.publisher(job_id, run_id);
+  return { order, run_id, started_at, job, bytes: 0, read: 0, written: 0, refused: [] };
+}
+
+async function knownTable({ database, table }: ImportOrder): Promise<Table> {
+  const known = await openTable(database.db, table).catch((cause: unknown) => {
+    throw new DatabaseFailed(cause);
+  });
+  if (!known) throw new TableUnknown(table, database.name);
+  return known;
+}
+
+/** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
+async function writeBatches(run: Run, table: Table): Promise<void> {
+  const { format, document = (content) => content } = run.order;
+  const queries = allowance(run.order.max_queries);
+  const options = { format, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
+  const items = new ItemsRead(run, jsonItems(document(metered(run)), options));
+  const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
+  const batches = parallelBatches(items.whole(), size, (batch) => writeBatch(run, table, batch, queries));
+  for await (const _ of batches) if (!run.job.alive()) throw new ImportInterrupted();
+  if (items.malformed) throw items.malformed;
+}
+
+/** The items up to where the document is no longer one: they are whole, and shall be written. */
+class ItemsRead {
+  readonly #run: Run;
+  readonly #items: AsyncIterable<JsonItem>;
+  malformed: MalformedJson | ItemTooLarge | null = null;
+
+  constructor(run: Run, items: AsyncIterable<JsonItem>) {
+    this.#run = run;
+    this.#items = items;
+  }
+
+  async *whole(): AsyncGenerator<JsonItem, void, undefined> {
+    try {
+      for await (const item of this.#items) {
+        this.#run.read += 1;
+        yield item;
+      }
+    } catch (error) {
+      if (!(error instanceof MalformedJson || error instanceof ItemTooLarge)) throw error;
+      this.malformed = error;
+    }
+  }
+}
+
+/** The content as it comes. What breaks while we read is the sender's connection, unless somebody said otherwise. */
+async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
+  const { content, total } = run.order;
+  const message = `Importing into ${placeOf(run.order)}`;
+  try {
+    for await (const piece of content) {
+      run.bytes += piece.length;
+      if (!run.job.alive()) throw new ImportInterrupted();
+      const rows = run.read === 1 ? '1 row' : `${run.read} rows`;
+      run.job.publish({ phase: 'importing', current: run.bytes, total, message: `${message}: ${rows} read` });
+      yield piece;
+    }
+  } catch (error) {
+    throw error instanceof VaultError ? error : new ImportInterrupted({ cause: error });
+  }
+}
+
+/** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */
+async function writeBatch(run: Run, table: Table, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
+  const { mode, dry_run: dryRun, max_errors, max_queries } = run.order;
+  const rows: JsonItem[] = [];
+  for (const item of batch) {
+    const reason = reasonAgainst(item);
+    if (reason === null) rows.push(item);
+    else refuse(run, item, reason);
+  }
+  const onWritten = (count: number) => {
+    run.written += count;
+  };
+  try {
+    const { refused } = await insertRows(table, rows, { mode, dryRun, queries, onWritten });
+    for (const { row, reason } of refused) refuse(run, rows[row], reason);
+  } catch (error) {
+    if (error instanceof VaultError) throw error;
+    throw isTooManyQueries(error) ? new TooManyRows(max_queries, { cause: error }) : new DatabaseFailed(error);
+  }
+  if (run.refused.length > max_errors) throw new TooManyErrors(max_errors);
+}
+
+function refuse(run: Run, item: JsonItem | undefined, reason: string): void {
+  if (item) run.refused.push({ index: item.index, offset: item.offset, reason });
+}
+
+/** What can be said against an item without knowing the table. */
+function reasonAgainst({ kind, duplicate }: JsonItem): string | null {
+  if (kind !== 'object')
+    return `it is ${kind === 'null' ? 'null' : `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`}, not an object`;
+  return duplicate === null ? null : `its key ${JSON.stringify(duplicate)} stands twice`;
+}
+
+function allowance(maxQueries: number): QueryAllowance {
+  let left = maxQueries;
+  return {
+    take(statements) {
+      if (statements > left) throw new TooManyRows(maxQueries);
+      left -= statements;
+    },
+  };
+}
+
+/** The platform's own bound, should it be lower than ours (D1 limits: queries a Worker invocation). */
+function isTooManyQueries(error: unknown): boolean {
+  return error instanceof Error && /too many (?:api requests|subrequests|queries)/i.test(error.message);
+}
+
+function countsOf({ read, written, refused, order }: Run): ImportCounts {
+  const inOrder = [...refused].sort((a, b) => a.index - b.index);
+  return { read, written, refused: inOrder.slice(0, order.max_errors + 1) };
+}
+
+function placeOf({ database, table, backup }: ImportOrder): string {
+  return `${database.name}.${table}${backup ? ` from ${backup.filename}` : ''}`;
+}
+
+async function endDone(rooms: ImportRooms, run: Run): Promise<void> {
+  const { bytes, read, written, refused, order } = run;
+  const counts = `${read} read, ${written} written, ${refused.length} refused`;
+  const message = `${order.dry_run ? 'Tried to import' : 'Imported'} into ${placeOf(order)}: ${counts}`;
+  await run.job.finish({ phase: 'done', backup_id: order.backup?.backup_id, current: bytes, total: bytes, message });
+  // Taken over in the last moment: the job says that it failed.
+  if (!run.job.alive()) throw new ImportInterrupted();
+  await noteJob(rooms, run, { phase: 'done', message, code: null });
+}
+
+async function endFailed(rooms: ImportRooms, run: Run, { code, message }: VaultError): Promise<void> {
+  await run.job.finish({ phase: 'failed', code, detail: message, message: `Import into ${placeOf(run.order)} failed` });
+  // Who took the job over has noted its end.
+  if (run.job.alive()) await noteJob(rooms, run, { phase: 'failed', message, code });
+}
+
+/** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
+async function noteJob(
+  { catalogue }: ImportRooms,
+  { run_id, started_at, order }: Run,
+  end: { readonly phase: 'done' | 'failed'; readonly message: string; readonly code: string | null },
+): Promise<void> {
+  const { job_id, backup } = order;
+  const { backup_id = null, filename = null } = backup ?? {};
+  const ended_at = new Date().toISOString();
+  await recordJob(catalogue, { job_id, run_id, backup_id, filename, started_at, ended_at, ...end }).catch(
+    (cause: unknown) =>
+      console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
+  );
+}
