@@ -29,7 +29,13 @@ export async function retry<T>(
 
 /** Waits after the `attempt`-th failure. Rejects with the signal's reason as soon as that aborts. */
 export async function waitAfter(attempt: number, policy: RetryPolicy, signal?: AbortSignal): Promise<void> {
-  await scheduler.wait(retryWaitMs(attempt, policy), signal ? { signal } : undefined);
+  try {
+    await scheduler.wait(retryWaitMs(attempt, policy), signal ? { signal } : undefined);
+  } catch (error) {
+    // The runtime rejects with a copy of the reason, which is of no class (workerd 1.20261117).
+    signal?.throwIfAborted();
+    throw error;
+  }
 }
 
 /** The wait after the `attempt`-th failure (1 is the first), in milliseconds. */

@@ -18,7 +18,7 @@ interface SourceOptions {
   readonly failAt?: number | undefined;
   readonly error?: unknown;
   readonly delay?: (() => Promise<void>) | undefined;
-  readonly onPull?: ((index: number) => void) | undefined;
+  readonly onPull?: ((index: number) => unknown) | undefined;
 }
 
 /** By hand, so that nothing but its reader calls return(), and every call is seen. */
@@ -360,6 +360,15 @@ describe('the end of parallelBatches', () => {
     const work = async ([n]: readonly number[]) => (n === 2 ? Promise.reject(first) : n);
     expect((await outcome(parallelBatches(waiting, 2, work))).error).toBe(first);
     expect(left).toBe(true);
+  });
+
+  it('leaves the source at its next item, however many the batch lacks', async () => {
+    const aborting = new AbortController();
+    const onPull = (index: number) => index === 3 && aborting.abort(first);
+    const { items, seen } = sourceOf(upTo(99), { onPull });
+    const results = parallelBatches(items, 50, async (batch) => batch, { signal: aborting.signal });
+    expect(await outcome(results)).toEqual({ all: [], error: first });
+    expect(seen).toMatchObject({ pulled: 4, returned: 1 });
   });
 
   it('comes before anything begins where the signal was aborted, and the source is still left', async () => {
