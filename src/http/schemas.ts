@@ -286,8 +286,21 @@ export const TokenListSchema = z.object({ tokens: z.array(TokenSchema) }).openap
 
 export const ExportQuery = z.object({
   format: z.enum(['json', 'ndjson']).default('json'),
-  table: z.enum(['backups', 'jobs']).default('backups'),
-  database: z.string().optional(),
+  table: z.string().optional().openapi({
+    description:
+      "A table of the database, by its exact name; without a database one of the vault's own: backups (default) or jobs",
+    example: 'items',
+  }),
+  database: z
+    .string()
+    .optional()
+    .openapi({
+      description:
+        'A database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`. Rows are objects of their columns. ' +
+        'INTEGER comes with all digits (to 64 bits), REAL always with a point or an exponent (1e999: infinity), ' +
+        'a BLOB as {"$base64":"…"}, NULL as null',
+      example: 'sample',
+    }),
 });
 
 export const ReindexSchema = z

@@ -1,7 +1,8 @@
 import { utf8 } from '../shared/bytes.ts';
 
 export interface RowPage {
-  readonly rows: readonly unknown[];
+  /** JSON text of one row each. */
+  readonly rows: readonly string[];
   /** What to ask for the next page with; null after the last. */
   readonly after: string | null;
 }
@@ -31,7 +32,7 @@ export async function* exportRows({ format, pages }: ExportOrder): AsyncGenerato
     after = page.after;
     let text = '';
     for (const row of page.rows) {
-      text += before + JSON.stringify(row);
+      text += before + row;
       before = next;
     }
     if (after === null) text += before === next ? end : empty;

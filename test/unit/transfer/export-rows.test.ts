@@ -9,7 +9,9 @@ function table(counts: number[], asked: (string | null)[] = []): (after: string 
     asked.push(after);
     const page = after === null ? 0 : Number(after);
     const before = counts.slice(0, page).reduce((sum, count) => sum + count, 0);
-    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) => ({ n: before + n, name: 'a,\n"é"]' }));
+    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) =>
+      JSON.stringify({ n: before + n, name: 'a,\n"é"]' }),
+    );
     return { rows, after: page + 1 < counts.length ? String(page + 1) : null };
   };
 }
