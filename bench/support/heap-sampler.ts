@@ -1,17 +1,15 @@
-/** Reads the heap of a Worker's isolate while it works, by the runtime's own inspector (Chrome DevTools Protocol). */
+/** Samples what a Worker's isolate holds while it works. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { type HeapUsage, openHeap } from './isolate-heap.ts';
 import type { LocalWorker } from './local-worker.ts';
 import { mib, type Row } from './report.ts';
 
 const SAMPLE_MS = 250;
 const MIB = 1024 * 1024;
 
-export interface HeapSample {
+/** `heap` with its garbage, but after `collect`. */
+export interface HeapSample extends HeapUsage {
   readonly ms: number;
-  /** JavaScript objects, garbage included, in bytes. */
-  readonly heap: number;
-  /** ArrayBuffers and what the runtime itself holds for the isolate. */
-  readonly buffers: number;
   /** Resident memory of the runtime's processes: storage simulator and all. */
   readonly resident: number;
 }
@@ -22,52 +20,24 @@ export interface HeapSampler {
   stop(): Promise<HeapSample[]>;
 }
 
-interface InspectorAnswer {
-  readonly id?: number;
-  readonly result?: Partial<Record<string, number>>;
-}
-
 export async function sampleHeap(worker: LocalWorker): Promise<HeapSampler> {
-  // The inspector's proxy lets in what says where it comes from.
-  const socket = new WebSocket(await userTarget(worker.inspectorPort), { headers: { Origin: 'http://localhost' } });
-  await new Promise<void>((resolve, reject) => {
-    socket.addEventListener('open', () => resolve());
-    socket.addEventListener('error', () => reject(new Error('the inspector does not answer')));
-  });
-  const samples: HeapSample[] = [];
+  const isolate = await openHeap(worker.inspectorPort);
   const runtime = runtimeProcesses(worker.pid);
   const began = Date.now();
-  let id = 0;
-  const answers = new Map<number, (sample: HeapSample) => void>();
-  socket.addEventListener('message', ({ data }) => {
-    const { id: answered = 0, result } = JSON.parse(String(data)) as InspectorAnswer;
-    if (result?.usedSize === undefined) return;
-    const sample = {
-      ms: Date.now() - began,
-      heap: result.usedSize,
-      buffers: (result.backingStorageSize ?? 0) + (result.embedderHeapUsedSize ?? 0),
-      resident: residentBytes(runtime),
-    };
-    const asked = answers.get(answered);
-    answers.delete(answered);
-    if (asked) asked(sample);
-    else samples.push(sample);
-  });
-  const call = (method: string) => {
-    socket.send(JSON.stringify({ id: ++id, method }));
-    return id;
-  };
-  const timer = setInterval(() => call('Runtime.getHeapUsage'), SAMPLE_MS);
+  const samples: HeapSample[] = [];
+  const sample = (usage: HeapUsage) => ({ ms: Date.now() - began, ...usage, resident: residentBytes(runtime) });
+  const timer = setInterval(() => {
+    // A vault that is stopped meanwhile has no more samples to give.
+    isolate.usage().then(
+      (usage) => samples.push(sample(usage)),
+      () => undefined,
+    );
+  }, SAMPLE_MS);
   return {
-    async collect() {
-      call('HeapProfiler.collectGarbage');
-      const { promise, resolve } = Promise.withResolvers<HeapSample>();
-      answers.set(call('Runtime.getHeapUsage'), resolve);
-      return promise;
-    },
+    collect: async () => sample(await isolate.collected()),
     async stop() {
       clearInterval(timer);
-      socket.close();
+      isolate.close();
       return samples;
     },
   };
@@ -90,14 +60,6 @@ export function heapRow(what: string, limitMib: number, samples: readonly HeapSa
     passes: samples.length > 4 && most < limitMib * MIB && flat,
     facts: samples,
   };
-}
-
-async function userTarget(port: number): Promise<string> {
-  const answer = await fetch(`http://127.0.0.1:${port}/json`);
-  const targets = (await answer.json()) as { webSocketDebuggerUrl: string }[];
-  const target = targets[0];
-  if (!target) throw new Error('the inspector lists no Worker');
-  return target.webSocketDebuggerUrl;
 }
 
 /** The ids of the processes named workerd in a process group. None where there is no /proc. */

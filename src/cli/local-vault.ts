@@ -11,6 +11,8 @@ export interface LocalVaultOptions {
   persistTo?: string;
   /** Default 0: a free one. */
   port?: number;
+  /** Where the runtime's inspector listens. Default 0: a free one, which nobody is told. */
+  inspectorPort?: number;
   /** Variables and secrets beside or instead of the random `ADMIN_TOKEN` and `LINK_SIGNING_KEYS`. */
   vars?: Readonly<Record<string, string>>;
   /** A wrangler configuration other than the project's. */
@@ -90,7 +92,7 @@ export async function startLocalVault(options: LocalVaultOptions = {}): Promise<
         '--port',
         String(options.port ?? 0),
         '--inspector-port',
-        '0',
+        String(options.inspectorPort ?? 0),
       ],
       { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env },
     );
