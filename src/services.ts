@@ -14,7 +14,7 @@ import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
-import { ISOLATE_TRANSFER_BYTES, JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES } from './shared/limits.ts';
+import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
 import { ObjectStore } from './store/object-store.ts';
 import { type DeadImport, noteDeadImport } from './transfer/import-rows.ts';
@@ -50,7 +50,7 @@ export interface Services {
 const engine = selectEngine(parseEngine(Reflect.get(startEnv, 'ZSTD_ENGINE')));
 
 /** One for the isolate, as its memory is. */
-const budget = new IsolateBudget(ISOLATE_TRANSFER_BYTES - engine.heapBytes);
+const budget = new IsolateBudget(MEMORY.isolateBytes - engine.heapBytes);
 
 const made = new WeakMap<object, Services>();
 

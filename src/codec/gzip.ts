@@ -2,11 +2,11 @@
 import { crc32, createGzip } from 'node:zlib';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { VaultError } from '../shared/errors.ts';
+import { GZIP_PIECE_BYTES, MEMORY } from '../shared/limits.ts';
 import type { Stage } from '../shared/streams.ts';
 import { PushTransform } from './push-transform.ts';
 import { RawInflater } from './raw-inflater.ts';
 
-const LEVEL = 6;
 const CHUNK_BYTES = 64 * 1024;
 /** Compressed bytes given to the inflater at once. */
 const SLICE_BYTES = 64 * 1024;
@@ -45,9 +45,13 @@ export class GzipTooLarge extends VaultError {
  */
 export function gzipEncode(): Stage {
   return async function* gzipEncoded(source) {
-    const gzip = new PushTransform(createGzip({ level: LEVEL, chunkSize: CHUNK_BYTES }));
+    const gzip = new PushTransform(createGzip({ level: MEMORY.operations.gzip.level, chunkSize: CHUNK_BYTES }));
     try {
-      for await (const piece of source) yield* await gzip.push(piece);
+      for await (const piece of source) {
+        for (let at = 0; at < piece.length; at += GZIP_PIECE_BYTES) {
+          yield* await gzip.push(piece.subarray(at, at + GZIP_PIECE_BYTES));
+        }
+      }
       yield* await gzip.finish();
     } finally {
       gzip.close();

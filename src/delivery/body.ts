@@ -4,8 +4,8 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../codec/zstd/zstd-decode.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { READER_STALL_MS } from '../shared/limits.ts';
+import { type IsolateBudget, withShare } from '../shared/isolate-budget.ts';
+import { MEMORY, READER_STALL_MS } from '../shared/limits.ts';
 import { type ByteStream, type Pieces, pumpPieces } from '../shared/streams.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
@@ -23,8 +23,8 @@ export interface BodyPlan {
   readonly backup_id: string;
   /** Exact bytes of the body, enforced by the runtime; null where they are known only at the end. */
   readonly length: number | null;
-  /** What the pieces hold of the isolate's memory while they flow. */
-  readonly heldBytes: number;
+  /** What is done, and so what the pieces hold of the isolate's memory while they flow. */
+  readonly operation: keyof typeof MEMORY.operations;
   /** The body; `signal` aborts when the client has gone. */
   readonly pieces: (signal: AbortSignal) => Pieces;
 }
@@ -45,11 +45,12 @@ export class StoredDataCorrupt extends VaultError {
  * is thrown, so that it can be told. What goes wrong later breaks the body, so that a short one never looks whole.
  */
 export async function openBody(budget: IsolateBudget, plan: BodyPlan, keepAlive: KeepAlive): Promise<ByteStream> {
-  const { length, heldBytes, pieces } = plan;
+  const { length, operation, pieces } = plan;
+  const { budgetBytes } = MEMORY.operations[operation];
   const { readable, writable } = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
   const begun = Promise.withResolvers<void>();
   const pumping = pumpPieces(
-    (signal) => announced(withShare(budget, heldBytes, signal, pieces(signal)), begun.resolve),
+    (signal) => announced(withShare(budget, budgetBytes, signal, pieces(signal)), begun.resolve),
     writable,
     { stallMs: READER_STALL_MS },
   );
@@ -76,19 +77,4 @@ async function* announced(pieces: Pieces, begun: () => void): AsyncGenerator<Uin
     yield piece;
   }
   begun();
-}
-
-/** The pieces, once there is room for what they hold, and until the last one is written. */
-async function* withShare(
-  budget: IsolateBudget,
-  bytes: number,
-  signal: AbortSignal,
-  pieces: Pieces,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const share = await budget.reserve(bytes, signal);
-  try {
-    yield* pieces;
-  } finally {
-    share.release();
-  }
 }

@@ -7,7 +7,7 @@ import { readStoredPoints } from '../codec/seekable/seek-table-points.ts';
 import { decompress, decrypt, gzip } from '../codec/stages.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { VaultError } from '../shared/errors.ts';
-import { DECODE_BYTES, DECODE_READ_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
+import { DECODE_READ_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../shared/seek-points.ts';
 import { type ByteStream, type Pieces, readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
@@ -39,25 +39,18 @@ export async function openDownload(
   const { backup_id } = backup;
   if (representation.way === 'decoded' && span) {
     const pieces = await decodedSpan(rooms, backup, span);
-    return openBody(rooms.budget, { backup_id, length: span.length, heldBytes: DECODE_BYTES, pieces }, keepAlive);
+    return openBody(rooms.budget, { backup_id, length: span.length, operation: 'range', pieces }, keepAlive);
   }
   const stored = span ?? { offset: 0, length: backup.stored_size };
   if (representation.way === 'stored') {
     const pieces = await storedPieces(rooms, backup, stored, STORED_READ_BYTES);
-    return openBody(
-      rooms.budget,
-      { backup_id, length: stored.length, heldBytes: STORED_READ_BYTES, pieces },
-      keepAlive,
-    );
+    return openBody(rooms.budget, { backup_id, length: stored.length, operation: 'stored', pieces }, keepAlive);
   }
   const read = await storedPieces(rooms, backup, stored, DECODE_READ_BYTES);
   const pieces = (signal: AbortSignal) =>
     unwrapped(rooms, backup, representation.way, identity ?? null, readAhead(read(signal)));
-  return openBody(
-    rooms.budget,
-    { backup_id, length: representation.length, heldBytes: DECODE_BYTES, pieces },
-    keepAlive,
-  );
+  const operation = representation.way === 'gzip' ? 'gzip' : 'decoded';
+  return openBody(rooms.budget, { backup_id, length: representation.length, operation, pieces }, keepAlive);
 }
 
 /** A span of the stored object, which is opened at once: a missing one, or one of another size, throws. */

@@ -2,7 +2,7 @@ import type { Member } from '../archive/member.ts';
 import type { MemberIndex } from '../archive/member-index.ts';
 import type { Backup } from '../catalogue/backups.ts';
 import { readLayers } from '../codec/seekable/layer-reader.ts';
-import { DECODE_BYTES, DECODE_READ_BYTES } from '../shared/limits.ts';
+import { DECODE_READ_BYTES } from '../shared/limits.ts';
 import type { ByteSpan, ReadSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
@@ -25,7 +25,7 @@ export function openMember(
 ): Promise<ByteStream> {
   const { backup_id } = backup;
   const pieces = (signal: AbortSignal) => memberContent(tarReader(rooms, backup, index, signal), member, span);
-  return openBody(rooms.budget, { backup_id, length: span.length, heldBytes: DECODE_BYTES, pieces }, keepAlive);
+  return openBody(rooms.budget, { backup_id, length: span.length, operation: 'member', pieces }, keepAlive);
 }
 
 /** A directory and all beneath it, as a fresh tar of a length that shows only at its end. */
@@ -38,7 +38,7 @@ export function openDirectoryTar(
 ): Promise<ByteStream> {
   const { backup_id } = backup;
   const pieces = (signal: AbortSignal) => directoryTar(index, directory, tarReader(rooms, backup, index, signal));
-  return openBody(rooms.budget, { backup_id, length: null, heldBytes: DECODE_BYTES, pieces }, keepAlive);
+  return openBody(rooms.budget, { backup_id, length: null, operation: 'directory', pieces }, keepAlive);
 }
 
 /** Reads the decoded archive; a read that breaks is taken up again. */

@@ -309,6 +309,16 @@ export const ReindexSchema = z
 
 export const HealthSchema = z.object({ status: z.literal('ok'), version: z.string() }).openapi('Health');
 
+export const OperationMemorySchema = z
+  .object({
+    budget_bytes: bytes.openapi({ description: 'The most that one of it holds; the codec of a level comes on top' }),
+    chunk_bytes: bytes.openapi({ description: 'Read or made at once' }),
+    batch: z.number().int().optional().openapi({ description: 'Rows or members that are held together' }),
+    level: z.number().int().optional().openapi({ description: 'Of the codec, where nobody asks for another' }),
+    parallel_tasks: z.number().int().optional().openapi({ description: 'Calls of the storage at once' }),
+  })
+  .openapi('OperationMemory');
+
 export const CapabilitiesSchema = z
   .object({
     max_file_size: bytes,
@@ -320,6 +330,13 @@ export const CapabilitiesSchema = z
     engine: z.enum(['native', 'wasm']),
     highest_level: z.number().int(),
     default_level: z.number().int(),
-    memory: z.object({ isolate_transfer_bytes: bytes, upload_bytes: bytes, decode_bytes: bytes }),
+    memory: z.object({
+      isolate_transfer_bytes: bytes.openapi({ description: 'What all transfers of one isolate may hold together' }),
+      upload_bytes: bytes,
+      decode_bytes: bytes,
+      operations: z.record(z.string(), OperationMemorySchema).openapi({
+        description: 'By operation: upload, stored, decoded, gzip, range, member, directory, verify, export…',
+      }),
+    }),
   })
   .openapi('Capabilities');

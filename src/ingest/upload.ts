@@ -11,7 +11,7 @@ import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../
 import { hex, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { PART_BYTES, UPLOAD_BYTES, UPLOAD_INDEX_BYTES } from '../shared/limits.ts';
+import { MEMORY, PART_BYTES } from '../shared/limits.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { backupPrefix, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -99,9 +99,8 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   try {
     if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-    const share = await rooms.budget.reserve(
-      UPLOAD_BYTES + UPLOAD_INDEX_BYTES + rooms.engine.contextBytes(order.level),
-    );
+    const { budgetBytes } = MEMORY.operations.upload;
+    const share = await rooms.budget.reserve(budgetBytes + rooms.engine.contextBytes(order.level));
     let backup: Backup;
     try {
       backup = await receive(rooms, order, job, writer, indexing);

@@ -6,7 +6,7 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { hex, release } from '../shared/bytes.ts';
-import { FRAME_BYTES, MIB } from '../shared/limits.ts';
+import { DECODE_READ_BYTES, FRAME_BYTES } from '../shared/limits.ts';
 import { type Pieces, readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -14,10 +14,8 @@ import { readResuming } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
 import { readStoredFrame } from './stored-frame.ts';
 
-/** How much of the stored object is read at once. */
-const READ_BYTES = MIB;
 /** A frame and the piece that its end came with fit without growing. */
-const READER_BYTES = FRAME_BYTES + 2 * READ_BYTES;
+const READER_BYTES = FRAME_BYTES + 2 * DECODE_READ_BYTES;
 
 /** What is broken and where, as {@link Damage} has it. */
 export type Fault = Omit<Damage, 'found_at'>;
@@ -72,7 +70,7 @@ async function checkObject(
 ): Promise<StoredCheck> {
   const key = dataKey(backup.backup_id);
   const storedDigest = sha256Digest();
-  const source = readResuming(store, key, { offset: 0, length: objectBytes }, { pieceBytes: READ_BYTES });
+  const source = readResuming(store, key, { offset: 0, length: objectBytes }, { pieceBytes: DECODE_READ_BYTES });
   const pieces = readAhead(digested(source, storedDigest, onRead));
   const reader = new ByteReader(pieces, Math.min(READER_BYTES, objectBytes));
   try {

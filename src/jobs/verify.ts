@@ -5,7 +5,7 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { DECODE_BYTES } from '../shared/limits.ts';
+import { MEMORY } from '../shared/limits.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { checkStored, type Fault, type StoredCheck } from './check-stored.ts';
 
@@ -107,7 +107,7 @@ async function beginRun({ jobs }: VerifyRooms, backup: Backup, { job_id, signal 
 
 async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCheck> {
   try {
-    const share = await rooms.budget.reserve(DECODE_BYTES, run.signal);
+    const share = await rooms.budget.reserve(MEMORY.operations.verify.budgetBytes, run.signal);
     try {
       return await checkStored(rooms, run.backup, (bytes) => onRead(run, bytes));
     } finally {

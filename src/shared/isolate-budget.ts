@@ -1,4 +1,5 @@
 import { BUDGET_LEASE_MS, BUDGET_POLL_MS } from './limits.ts';
+import type { Pieces } from './streams.ts';
 
 /** A share of the isolate's memory; give it back in a `finally`. Giving it back twice is harmless. */
 export interface Share {
@@ -68,5 +69,20 @@ export class IsolateBudget {
       (waiting) => waiting.seenAt > Date.now() - 40 * BUDGET_POLL_MS || waiting === holder,
     );
     return first === holder && this.usedBytes + holder.bytes <= this.#totalBytes;
+  }
+}
+
+/** The pieces, once there is room for what they hold, and until the last one is written. */
+export async function* withShare(
+  budget: IsolateBudget,
+  bytes: number,
+  signal: AbortSignal,
+  pieces: Pieces,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const share = await budget.reserve(bytes, signal);
+  try {
+    yield* pieces;
+  } finally {
+    share.release();
   }
 }

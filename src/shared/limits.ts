@@ -23,21 +23,6 @@ export const MAX_OBJECT_BYTES = MAX_PART_BYTES * PARTS_PER_OBJECT;
 /** Default of `MAX_FILE_SIZE`. */
 export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
 
-/**
- * What all transfers of one isolate may hold together, in buffers and in the zstd engine. The isolate has 128 MB
- * (Workers limits), of which the vault uses 96 MiB; the rest of those is code and JavaScript heap.
- */
-export const ISOLATE_TRANSFER_BYTES = 80 * MIB;
-/** The part being filled and those in flight, one frame of content, one frame compressed. */
-export const UPLOAD_BYTES = (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_BYTES;
-/**
- * What indexing an archive holds beside it while it comes in: two times a run of members; and what decoding it along
- * holds takes the place of the frames, which an archive that came compressed does not need.
- */
-export const UPLOAD_INDEX_BYTES = 4 * MIB;
-/** One frame decoded, the one before it on its way out, and the compressed bytes ahead of them. */
-export const DECODE_BYTES = 3 * FRAME_BYTES;
-
 /** Bytes of an upload read at once: large enough to be cheap, small enough to show progress on a slow line. */
 export const UPLOAD_READ_BYTES = 512 * KIB;
 
@@ -234,3 +219,72 @@ export const KNOWN_POINTS_BYTES = MIB;
 
 /** Of the name that a member is offered under: file systems take 255 bytes, clients some KiB of headers. */
 export const MEMBER_NAME_CHARS = 255;
+
+/** Content that gzip is given at once: what it makes of it stands in memory until it is taken. */
+export const GZIP_PIECE_BYTES = 256 * KIB;
+/** Of one member in a directory's batch, and of the index's block that it came from: 0.9 KiB each (measured, November 2026). */
+const BATCH_MEMBER_BYTES = KIB;
+
+/** What one of an operation may hold of the isolate while it runs, and the sizes that this is made of. */
+export interface OperationMemory {
+  /**
+   * Reserved before it begins ({@link IsolateBudget}); test/e2e/memory.test.ts holds it to that. What the zstd engine
+   * needs for the level of an upload comes on top (`contextBytes`).
+   */
+  readonly budgetBytes: number;
+  /** Read or made at once. */
+  readonly chunkBytes: number;
+  /** Rows or members that are held together. */
+  readonly batch?: number;
+  /** Level of the codec where nobody asks for another. */
+  readonly level?: number;
+  /** Calls of the storage that are on their way at once, each with a chunk or a batch of its own. */
+  readonly parallelTasks?: number;
+}
+
+export interface MemoryConfiguration {
+  /** What all operations of one isolate may hold together, in buffers and in the zstd engine. */
+  readonly isolateBytes: number;
+  readonly operations: Readonly<Record<string, OperationMemory>>;
+}
+
+/** Compressed bytes that are read, and read ahead; one frame of them; its content, on its way out. */
+const DECODE_BYTES = 3 * FRAME_BYTES;
+
+/** Who may hold how much. Operations reserve what stands here, and `/capabilities` shows it. */
+export const MEMORY = {
+  // The isolate has 128 MB (Workers limits), of which the vault uses 96 MiB; the rest of those is code and heap.
+  isolateBytes: 80 * MIB,
+  operations: {
+    /** A file on its way in, be it an archive that is indexed or not: that shows when it has begun. */
+    upload: {
+      // The part being filled and those in flight; a frame of content and one compressed, or what decodes an archive
+      // that came compressed; what was read; and twice a run of the members' index.
+      budgetBytes: (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES + 2 * INDEX_RUN_BYTES,
+      chunkBytes: UPLOAD_READ_BYTES,
+      // zstd's own default.
+      level: 3,
+      parallelTasks: PARTS_IN_FLIGHT,
+    },
+    /** Stored bytes as they are, whole or a range of them: one buffer. */
+    stored: { budgetBytes: STORED_READ_BYTES, chunkBytes: STORED_READ_BYTES },
+    /** Content that is decoded on the way. */
+    decoded: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
+    /** The same as gzip: a piece, its copy in the codec, what it gives, and the codec. The level is gzip's own default. */
+    gzip: { budgetBytes: DECODE_BYTES + 4 * GZIP_PIECE_BYTES, chunkBytes: GZIP_PIECE_BYTES, level: 6 },
+    /** A range of decoded content: its frames, one after the other. */
+    range: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
+    /** A file of an archive, or a range of it: the same, through one more layer that holds a window, and no frame. */
+    member: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
+    /** A directory of an archive: the same, and the members of a batch. */
+    directory: {
+      budgetBytes: DECODE_BYTES + DIRECTORY_BATCH_MEMBERS * BATCH_MEMBER_BYTES,
+      chunkBytes: DECODE_READ_BYTES,
+      batch: DIRECTORY_BATCH_MEMBERS,
+    },
+    /** Reads as a decoded download does, and throws the content away. */
+    verify: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
+    /** A page of rows: as the database gave them, as objects, as text and as bytes. */
+    export: { budgetBytes: 8 * MIB, chunkBytes: 2 * MIB, batch: EXPORT_PAGE_ROWS },
+  },
+} as const satisfies MemoryConfiguration;

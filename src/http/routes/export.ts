@@ -3,7 +3,8 @@ import { exportPage } from '../../catalogue/export-page.ts';
 import { readPage } from '../../databases/read-page.ts';
 import type { Table } from '../../databases/table.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { EXPORT_PAGE_ROWS } from '../../shared/limits.ts';
+import { withShare } from '../../shared/isolate-budget.ts';
+import { EXPORT_PAGE_ROWS, MEMORY, READER_STALL_MS } from '../../shared/limits.ts';
 import { pumpPieces } from '../../shared/streams.ts';
 import { type ExportOrder, exportRows } from '../../transfer/export-rows.ts';
 import type { App } from '../app-env.ts';
@@ -48,7 +49,7 @@ function pagesOf(table: Table): ExportOrder['pages'] {
 export function exportRoutes(app: App): void {
   app.openapi(exportRoute, async (c) => {
     const { format, table, database } = c.req.valid('query');
-    const { catalogue, databases } = c.get('services');
+    const { catalogue, databases, budget } = c.get('services');
     const pages =
       database === undefined
         ? ownPages(catalogue, table ?? 'backups')
@@ -56,7 +57,9 @@ export function exportRoutes(app: App): void {
     const rows = exportRows({ format, pages });
     const { readable, writable } = new IdentityTransformStream();
     c.executionCtx.waitUntil(
-      pumpPieces(rows, writable).catch((cause: unknown) => {
+      pumpPieces((signal) => withShare(budget, MEMORY.operations.export.budgetBytes, signal, rows), writable, {
+        stallMs: READER_STALL_MS,
+      }).catch((cause: unknown) => {
         console.error(
           JSON.stringify({ level: 'error', event: 'export-broken', id: c.get('requestId'), cause: String(cause) }),
         );

@@ -1,9 +1,10 @@
 import { createRoute } from '@hono/zod-openapi';
-import { DECODE_BYTES, FRAME_BYTES, ISOLATE_TRANSFER_BYTES, PART_BYTES, UPLOAD_BYTES } from '../../shared/limits.ts';
+import { FRAME_BYTES, MEMORY, PART_BYTES } from '../../shared/limits.ts';
 import type { App } from '../app-env.ts';
 import { docsPage, frontPage } from '../docs-page.ts';
 import { json, openApiDocument, VERSION } from '../openapi.ts';
 import { CapabilitiesSchema, HealthSchema } from '../schemas.ts';
+import { memoryView } from '../views.ts';
 
 const health = createRoute({
   method: 'get',
@@ -39,12 +40,8 @@ export function serviceRoutes(app: App): void {
         formats: ['zst', 'gz'],
         engine: engine.name,
         highest_level: engine.highestLevel,
-        default_level: 3,
-        memory: {
-          isolate_transfer_bytes: ISOLATE_TRANSFER_BYTES,
-          upload_bytes: UPLOAD_BYTES,
-          decode_bytes: DECODE_BYTES,
-        },
+        default_level: MEMORY.operations.upload.level,
+        memory: memoryView(),
       },
       200,
     );

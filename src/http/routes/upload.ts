@@ -9,7 +9,7 @@ import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { UPLOAD_READ_BYTES } from '../../shared/limits.ts';
+import { MEMORY, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
 import { type Pieces, readPieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
@@ -17,8 +17,6 @@ import { json, problems } from '../openapi.ts';
 import { jobId, ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { checkOptions } from '../validation.ts';
 import { backupView } from '../views.ts';
-
-const DEFAULT_LEVEL = 3;
 
 class LinkUsed extends VaultError {
   constructor() {
@@ -113,7 +111,7 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
   const options = checkOptions(given);
   const filename = checkFilename(rawName);
   checkSuffix(filename, config.allowedSuffixes);
-  const level = options.level ?? DEFAULT_LEVEL;
+  const level = options.level ?? MEMORY.operations.upload.level;
   if (options.compression !== 'none') checkLevel(level, engine);
   const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
   const backup_id = ulid();

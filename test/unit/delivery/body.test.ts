@@ -4,13 +4,19 @@ import { MalformedZstd } from '../../../src/codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../../src/codec/zstd/zstd-decode.ts';
 import { openBody } from '../../../src/delivery/body.ts';
 import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
+import { MEMORY } from '../../../src/shared/limits.ts';
 import type { Pieces } from '../../../src/shared/streams.ts';
 import { bytesOf } from './rooms.ts';
+
+const HELD_BYTES = MEMORY.operations.stored.budgetBytes;
 
 /** A body of these pieces; a piece that is an error is thrown. */
 function opening(
   parts: readonly (Uint8Array | Error)[],
-  { length = null, budget = new IsolateBudget(10) }: { length?: number | null; budget?: IsolateBudget } = {},
+  {
+    length = null,
+    budget = new IsolateBudget(2 * HELD_BYTES),
+  }: { length?: number | null; budget?: IsolateBudget } = {},
 ) {
   const seen = { pulled: 0, closed: false, usedWhileOpen: 0, signal: new AbortController().signal };
   const pumps: Promise<void>[] = [];
@@ -27,7 +33,7 @@ function opening(
       seen.closed = true;
     }
   }
-  const plan = { backup_id: 'test', length, heldBytes: 4, pieces };
+  const plan = { backup_id: 'test', length, operation: 'stored', pieces } as const;
   const body = openBody(budget, plan, (pump) => pumps.push(pump));
   return { body, seen, budget, pumped: () => Promise.all(pumps) };
 }
@@ -39,7 +45,7 @@ describe('openBody', () => {
     const { body, seen, budget, pumped } = opening([piece(1, 2), piece(3)], { length: 3 });
     expect(await bytesOf(await body)).toEqual(piece(1, 2, 3));
     await pumped();
-    expect(seen).toMatchObject({ pulled: 2, closed: true, usedWhileOpen: 4 });
+    expect(seen).toMatchObject({ pulled: 2, closed: true, usedWhileOpen: HELD_BYTES });
     expect(budget.usedBytes).toBe(0);
   });
 
@@ -104,8 +110,8 @@ describe('openBody', () => {
   });
 
   it('waits for its share, and pulls nothing until then', async () => {
-    const budget = new IsolateBudget(5);
-    const other = await budget.reserve(5);
+    const budget = new IsolateBudget(HELD_BYTES);
+    const other = await budget.reserve(HELD_BYTES);
     const { body, seen, pumped } = opening([piece(1)], { budget });
     await scheduler.wait(120);
     expect(seen.pulled).toBe(0);

@@ -11,7 +11,7 @@ import { openMember } from '../../../src/delivery/member.ts';
 import { representationOf } from '../../../src/delivery/representation.ts';
 import { utf8 } from '../../../src/shared/bytes.ts';
 import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
-import { DECODE_BYTES } from '../../../src/shared/limits.ts';
+import { MEMORY } from '../../../src/shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../../../src/shared/seek-points.ts';
 import type { ByteStream } from '../../../src/shared/streams.ts';
 import { ObjectStore } from '../../../src/store/object-store.ts';
@@ -23,7 +23,7 @@ export function roomsOver(bucket: R2Bucket, engine: ZstdEngine = nativeEngine): 
   return {
     store: new ObjectStore(bucket),
     engine,
-    budget: new IsolateBudget(4 * DECODE_BYTES),
+    budget: new IsolateBudget(4 * MEMORY.operations.decoded.budgetBytes),
     indexes: new LRUCache<string, MemberIndex>({ max: 10 }),
     points: new LRUCache<string, SeekPoints>({ max: 10 }),
   };

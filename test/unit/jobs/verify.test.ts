@@ -6,7 +6,7 @@ import type { JobUpdate } from '../../../src/progress/messages.ts';
 import { type JobPublisher, type JobRooms, jobRooms } from '../../../src/progress/publisher.ts';
 import { services } from '../../../src/services.ts';
 import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
-import { DECODE_BYTES, FRAME_BYTES } from '../../../src/shared/limits.ts';
+import { FRAME_BYTES, MEMORY } from '../../../src/shared/limits.ts';
 import { type ObjectRead, ObjectStore, type ReadOptions } from '../../../src/store/object-store.ts';
 import { faultyBucket } from '../../support/faulty-bucket.ts';
 import { put, sample } from '../../support/vault.ts';
@@ -90,7 +90,7 @@ describe('verifyBackup', () => {
 
   it('waits for its share of the isolate and gives it back, also after a failure', async () => {
     const backup = await stored();
-    const budget = new IsolateBudget(DECODE_BYTES);
+    const budget = new IsolateBudget(MEMORY.operations.verify.budgetBytes);
     const held = await budget.reserve(1);
     const running = verifyBackup({ ...services(env), budget }, backup, orderOf(backup));
     await scheduler.wait(200);
