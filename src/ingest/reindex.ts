@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type BackupReceipt, upsertBackups } from '../catalogue/backups.ts';
+import { inBatches, parallelBatches } from '../shared/batches.ts';
 import { backupOfReceiptKey, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
@@ -48,28 +49,34 @@ const Receipt = z.object({
 
 /** Receipts read at once; six connections is what the platform gives a request. */
 const READS_AT_ONCE = 6;
+/** Rows of one statement: what is known of so many receipts is held at once. */
+const ROWS_AT_ONCE = 100;
 
-/** Rebuilds the catalogue's rows from the receipts in the bucket, page by page. Rows without a receipt stay. */
+/** Rebuilds the catalogue's rows from the receipts in the bucket. Rows without a receipt stay. */
 export async function reindex(store: ObjectStore, catalogue: D1Database): Promise<ReindexResult> {
   let receipts = 0;
   let indexed = 0;
   const refused: string[] = [];
+  const read = async ([id = '']: readonly string[]) => ({ id, receipt: await readReceipt(store, id) });
+  const found = parallelBatches(receiptIds(store), 1, read, { concurrency: READS_AT_ONCE });
+  for await (const batch of inBatches(found, ROWS_AT_ONCE)) {
+    const good = batch.flatMap(({ receipt }) => receipt ?? []);
+    await upsertBackups(catalogue, good);
+    receipts += batch.length;
+    indexed += good.length;
+    for (const { id, receipt } of batch) if (!receipt) refused.push(id);
+  }
+  return { receipts, indexed, refused };
+}
+
+/** Of all backups whose receipt is in the bucket, in their order. */
+async function* receiptIds(store: ObjectStore): AsyncGenerator<string, void, undefined> {
   let cursor: string | undefined;
   do {
     const page = await store.list(cursor);
-    const ids = page.keys.map(backupOfReceiptKey).filter((id) => id !== null);
-    receipts += ids.length;
-    for (let at = 0; at < ids.length; at += READS_AT_ONCE) {
-      const batch = ids.slice(at, at + READS_AT_ONCE);
-      const found = await Promise.all(batch.map((id) => readReceipt(store, id)));
-      const good = found.filter((receipt) => receipt !== null);
-      await upsertBackups(catalogue, good);
-      indexed += good.length;
-      for (const [i, receipt] of found.entries()) if (!receipt) refused.push(batch[i] ?? '');
-    }
+    yield* page.keys.map(backupOfReceiptKey).filter((id) => id !== null);
     cursor = page.cursor;
   } while (cursor);
-  return { receipts, indexed, refused };
 }
 
 async function readReceipt(store: ObjectStore, id: string): Promise<BackupReceipt | null> {
