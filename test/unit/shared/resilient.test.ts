@@ -268,10 +268,12 @@ describe('the signal of resilient', () => {
       for (const after of everyPlace.slice(0, -1)) {
         const { open, sources, openings } = world({ fateOf: () => ({ how, after }), pieceBytes: () => 1 });
         const gone = new AbortController();
-        const ended = outcome(resilient(open, { ...quick, signal: gone.signal }));
+        const worthTrying = vi.fn(() => true);
+        const ended = outcome(resilient(open, { ...quick, worthTrying, signal: gone.signal }));
         await quiet();
         gone.abort(reason);
         expect(await ended).toEqual({ bytes: content.slice(0, after), error: reason });
+        expect(worthTrying).not.toHaveBeenCalled();
         await quiet();
         expect(openings).toEqual([0]);
         expect(sources).toMatchObject([{ given: after, returned: 1 }]);
