@@ -65,7 +65,8 @@ export async function openBody(budget: IsolateBudget, plan: BodyPlan, keepAlive:
   return readable;
 }
 
-function asStored(error: unknown): unknown {
+/** What a decoder says of bytes that were stored here. */
+export function asStored(error: unknown): unknown {
   const malformed = [MalformedZstd, MalformedGzip, MalformedAge, ZstdTooLarge].some((kind) => error instanceof kind);
   return malformed ? new StoredDataCorrupt(error) : error;
 }

@@ -13,7 +13,7 @@ import { type ByteStream, type Pieces, readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
-import { type DeliveryRooms, type KeepAlive, openBody, StoredDataCorrupt } from './body.ts';
+import { asStored, type DeliveryRooms, type KeepAlive, openBody, StoredDataCorrupt } from './body.ts';
 import type { Representation } from './representation.ts';
 
 /** Points of backups that this isolate has read, by backup; they never change. */
@@ -51,6 +51,26 @@ export async function openDownload(
     unwrapped(rooms, backup, representation.way, identity ?? null, readAhead(read(signal)));
   const operation = representation.way === 'gzip' ? 'gzip' : 'decoded';
   return openBody(rooms.budget, { backup_id, length: representation.length, operation, pieces }, keepAlive);
+}
+
+/**
+ * The content of a backup for who reads it here, from the first pull on; with `identity`, what is encrypted is opened.
+ * Holds what a decoded download does, for which the reader has a share. Leaving it leaves the storage.
+ */
+export async function* readContent(
+  rooms: DeliveryRooms,
+  backup: Backup,
+  identity: string | null,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const leaving = new AbortController();
+  try {
+    const read = await storedPieces(rooms, backup, { offset: 0, length: backup.stored_size }, DECODE_READ_BYTES);
+    yield* unwrapped(rooms, backup, 'decoded', identity, read(leaving.signal));
+  } catch (error) {
+    throw asStored(error);
+  } finally {
+    leaving.abort(new Error('the reader left'));
+  }
 }
 
 /** A span of the stored object, which is opened at once: a missing one, or one of another size, throws. */

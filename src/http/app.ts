@@ -11,6 +11,7 @@ import { backupRoutes } from './routes/backups.ts';
 import { downloadRoutes } from './routes/download.ts';
 import { exportRoutes } from './routes/export.ts';
 import { fileRoutes } from './routes/files.ts';
+import { importRoutes } from './routes/import.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { linkRoutes } from './routes/links.ts';
 import { serviceRoutes } from './routes/service.ts';
@@ -59,6 +60,7 @@ export function createApp(): App {
     backupRoutes,
     jobRoutes,
     exportRoutes,
+    importRoutes,
     tokenRoutes,
     verifyRoutes,
   ]) {

@@ -27,6 +27,7 @@ const PROBLEMS = {
   'method-not-allowed': [405, 'The method does not apply here'],
   'format-unavailable': [406, 'The backup is not available in this format'],
   'not-an-archive': [409, 'The backup is no archive'],
+  'not-a-document': [409, 'The backup is no JSON document'],
   'backup-encrypted': [409, 'The backup is encrypted'],
   'link-used': [409, 'The link has been used'],
   'job-running': [409, 'The job is running'],

@@ -1,5 +1,12 @@
 import { z } from '@hono/zod-openapi';
-import { LINK_MAX_TTL_SECONDS, LINK_TTL_SECONDS, MAX_PAGE_ROWS, PAGE_ROWS } from '../shared/limits.ts';
+import {
+  IMPORT_ERRORS,
+  LINK_MAX_TTL_SECONDS,
+  LINK_TTL_SECONDS,
+  MAX_IMPORT_ERRORS,
+  MAX_PAGE_ROWS,
+  PAGE_ROWS,
+} from '../shared/limits.ts';
 
 const ulid = z.string().openapi({ example: '01JC8Z5V3M9QK2T7W4X6Y8B0CD', description: 'A ULID' });
 const bytes = z.number().int().nonnegative();
@@ -18,6 +25,14 @@ function wholeNumber(min: number, max: number) {
 
 export const jobId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 of A-Z a-z 0-9 _ -');
 
+const RefusedRowSchema = z
+  .object({
+    index: bytes.openapi({ description: 'Its place among the rows of the document, counted from 0' }),
+    offset: bytes.openapi({ description: 'Of its first byte in the document' }),
+    reason: z.string(),
+  })
+  .openapi('RefusedRow');
+
 export const ProblemSchema = z
   .object({
     type: z.string(),
@@ -26,8 +41,12 @@ export const ProblemSchema = z
     detail: z.string().openapi({ description: 'A sentence that a person can act on' }),
     code: z.string().openapi({ description: 'A stable word that programs switch on', example: 'file-too-large' }),
     request_id: z.string(),
+    offset: bytes.optional().openapi({ description: 'Of the first byte that is wrong, or of the value that is too large' }),
+    read: bytes.optional().openapi({ description: 'Rows that an import had read when it stopped' }),
+    written: bytes.optional().openapi({ description: 'Rows that it had written, which stay' }),
+    refused: z.array(RefusedRowSchema).optional(),
   })
-  .openapi('Problem');
+  .openapi('Problem', { description: 'Of an import that stopped it also has how far it came' });
 
 export const CompressionSchema = z
   .union([
@@ -302,6 +321,42 @@ export const ExportQuery = z.object({
       example: 'sample',
     }),
 });
+
+export const ImportQuery = z.object({
+  database: z.string().optional().openapi({
+    description: 'Required: a database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`',
+    example: 'sample',
+  }),
+  table: z.string().optional().openapi({ description: 'Required: its exact name', example: 'items' }),
+  mode: z.enum(['insert', 'upsert', 'replace']).default('insert').openapi({
+    description:
+      'What becomes of a row whose key is there: insert refuses it, upsert writes the columns that it names, replace ' +
+      'puts it in the place of the old one',
+  }),
+  dry_run: z
+    .enum(['true', '1', 'false', '0'])
+    .default('false')
+    .transform((word) => word === 'true' || word === '1')
+    .openapi({ type: 'string', description: 'Everything is checked and nothing is kept; `written` tells what would be' }),
+  max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
+    .optional()
+    .openapi({ description: `Refused rows that do not stop it; default ${IMPORT_ERRORS}` }),
+  format: z
+    .enum(['auto', 'json', 'ndjson'])
+    .default('auto')
+    .openapi({ description: 'One array of objects, or one object a line; auto tells by the first byte' }),
+  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; a new one if left out' }),
+});
+
+export const ImportSchema = z
+  .object({
+    job_id: jobId,
+    dry_run: z.boolean(),
+    read: bytes.openapi({ description: 'Rows of the document' }),
+    written: bytes.openapi({ description: 'Rows that are in the table now; of a dry run those that would be' }),
+    refused: z.array(RefusedRowSchema).openapi({ description: 'The others, in their order' }),
+  })
+  .openapi('Import');
 
 export const ReindexSchema = z
   .object({ receipts: z.number().int(), indexed: z.number().int(), refused: z.array(z.string()) })

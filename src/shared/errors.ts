@@ -25,6 +25,7 @@ export type ErrorCode =
   | 'method-not-allowed'
   | 'format-unavailable'
   | 'not-an-archive'
+  | 'not-a-document'
   | 'backup-encrypted'
   | 'job-running'
   | 'upgrade-required'

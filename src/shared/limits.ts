@@ -207,8 +207,6 @@ export const IMPORT_ERRORS = 100;
 export const MAX_IMPORT_ERRORS = 1_000;
 /** Default of `MAX_IMPORT_QUERIES`: what D1 takes of one request (D1 limits). */
 export const DEFAULT_IMPORT_QUERIES = 1_000;
-/** The row that comes in and its text; of the batch that is gathered and those in work, texts and what is made of them. */
-export const IMPORT_BYTES = 2 * IMPORT_ROW_BYTES + (BATCHES_IN_WORK + 1) * 2 * IMPORT_ROW_BYTES;
 
 /** Members of a directory's tar that go out in one pass over the archive: a few MiB. */
 export const DIRECTORY_BATCH_MEMBERS = 5_000;
@@ -251,6 +249,12 @@ export interface MemoryConfiguration {
 /** Compressed bytes that are read, and read ahead; one frame of them; its content, on its way out. */
 const DECODE_BYTES = 3 * FRAME_BYTES;
 
+/**
+ * What is read at once; the row that comes in and its text; of the batch that is gathered and those in work, texts and
+ * what is made of them.
+ */
+const IMPORT_BYTES = UPLOAD_READ_BYTES + 2 * IMPORT_ROW_BYTES + (BATCHES_IN_WORK + 1) * 2 * IMPORT_ROW_BYTES;
+
 /** Who may hold how much. Operations reserve what stands here, and `/capabilities` shows it. */
 export const MEMORY = {
   // The isolate has 128 MB (Workers limits), of which the vault uses 96 MiB; the rest of those is code and heap.
@@ -286,5 +290,19 @@ export const MEMORY = {
     verify: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
     /** A page of rows: as the database gave them, as objects, as text and as bytes. */
     export: { budgetBytes: 8 * MIB, chunkBytes: 2 * MIB, batch: EXPORT_PAGE_ROWS },
+    /** Rows into a table. */
+    import: {
+      budgetBytes: IMPORT_BYTES,
+      chunkBytes: UPLOAD_READ_BYTES,
+      batch: IMPORT_BATCH_ROWS,
+      parallelTasks: BATCHES_IN_WORK,
+    },
+    /** The same out of a backup. */
+    restore: {
+      budgetBytes: IMPORT_BYTES + DECODE_BYTES,
+      chunkBytes: DECODE_READ_BYTES,
+      batch: IMPORT_BATCH_ROWS,
+      parallelTasks: BATCHES_IN_WORK,
+    },
   },
 } as const satisfies MemoryConfiguration;

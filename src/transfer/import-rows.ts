@@ -1,19 +1,13 @@
 import { ulid } from 'ulidx';
 import { recordJob } from '../catalogue/jobs.ts';
 import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
-import { openTable, type Table } from '../databases/table.ts';
+import type { Table } from '../databases/table.ts';
 import type { TaskRun } from '../progress/messages.ts';
 import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import {
-  IMPORT_BATCH_BYTES,
-  IMPORT_BATCH_ROWS,
-  IMPORT_BYTES,
-  IMPORT_DEPTH,
-  IMPORT_ROW_BYTES,
-} from '../shared/limits.ts';
+import { IMPORT_BATCH_BYTES, IMPORT_BATCH_ROWS, IMPORT_DEPTH, IMPORT_ROW_BYTES, MEMORY } from '../shared/limits.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { jsonItems } from './json-items.ts';
 import type { JsonFormat, JsonItem } from './json-scanner.ts';
@@ -29,8 +23,9 @@ export interface ImportOrder {
   readonly job_id: string;
   /** The backup that is restored, if it is one. */
   readonly backup?: { readonly backup_id: string; readonly filename: string } | undefined;
-  readonly database: { readonly name: string; readonly db: D1Database };
-  readonly table: string;
+  /** Of the table's database, as clients know it. */
+  readonly database: string;
+  readonly table: Table;
   readonly mode: InsertMode;
   readonly dry_run: boolean;
   /** Refused rows that are only told; one more stops the import. */
@@ -40,8 +35,8 @@ export interface ImportOrder {
   readonly max_queries: number;
   /** Bytes that `content` will have; 0 where unknown. Only what is shown rests on it. */
   readonly total: number;
-  /** What `content` holds of the isolate's memory. */
-  readonly heldBytes: number;
+  /** By what it is called among those that share the isolate's memory. */
+  readonly operation: 'import' | 'restore';
   /** As it comes; `document` makes JSON of it where it is something else. */
   readonly content: Pieces;
   readonly document?: (content: Pieces) => Pieces;
@@ -74,12 +69,6 @@ export type DeadImport = Extract<TaskRun, { task: 'import' }> & { readonly job_i
 export class ImportInterrupted extends VaultError {
   constructor(options?: ErrorOptions) {
     super('import-interrupted', 'The connection ended before the whole document had arrived.', options);
-  }
-}
-
-class TableUnknown extends VaultError {
-  constructor(table: string, database: string) {
-    super('not-found', `The database ${database} has no table ${JSON.stringify(table)} whose rows can be imported.`);
   }
 }
 
@@ -126,10 +115,9 @@ class ImportStopped extends VaultError {
 export async function importRows(rooms: ImportRooms, order: ImportOrder): Promise<ImportResult> {
   const run = await beginRun(rooms, order);
   try {
-    const table = await knownTable(order);
-    const share = await rooms.budget.reserve(IMPORT_BYTES + order.heldBytes);
+    const share = await rooms.budget.reserve(MEMORY.operations[order.operation].budgetBytes);
     try {
-      await writeBatches(run, table);
+      await writeBatches(run);
     } finally {
       share.release();
     }
@@ -184,22 +172,14 @@ async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run>
   return { order, run_id, started_at, job, bytes: 0, read: 0, written: 0, refused: [] };
 }
 
-async function knownTable({ database, table }: ImportOrder): Promise<Table> {
-  const known = await openTable(database.db, table).catch((cause: unknown) => {
-    throw new DatabaseFailed(cause);
-  });
-  if (!known) throw new TableUnknown(table, database.name);
-  return known;
-}
-
 /** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
-async function writeBatches(run: Run, table: Table): Promise<void> {
+async function writeBatches(run: Run): Promise<void> {
   const { format, document = (content) => content } = run.order;
   const queries = allowance(run.order.max_queries);
   const options = { format, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
   const items = new ItemsRead(run, jsonItems(document(metered(run)), options));
   const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
-  const batches = parallelBatches(items.whole(), size, (batch) => writeBatch(run, table, batch, queries));
+  const batches = parallelBatches(items.whole(), size, (batch) => writeBatch(run, batch, queries));
   for await (const _ of batches) if (!run.job.alive()) throw new ImportInterrupted();
   if (items.malformed) throw items.malformed;
 }
@@ -246,8 +226,8 @@ async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
 }
 
 /** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */
-async function writeBatch(run: Run, table: Table, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
-  const { mode, dry_run: dryRun, max_errors, max_queries } = run.order;
+async function writeBatch(run: Run, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
+  const { table, mode, dry_run: dryRun, max_errors, max_queries } = run.order;
   const rows: JsonItem[] = [];
   for (const item of batch) {
     const reason = reasonAgainst(item);
@@ -299,7 +279,7 @@ function countsOf({ read, written, refused, order }: Run): ImportCounts {
 }
 
 function placeOf({ database, table, backup }: ImportOrder): string {
-  return `${database.name}.${table}${backup ? ` from ${backup.filename}` : ''}`;
+  return `${database}.${table.name}${backup ? ` from ${backup.filename}` : ''}`;
 }
 
 async function endDone(rooms: ImportRooms, run: Run): Promise<void> {

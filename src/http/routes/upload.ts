@@ -9,11 +9,12 @@ import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { MEMORY, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
-import { type Pieces, readPieces } from '../../shared/streams.ts';
+import { MEMORY } from '../../shared/limits.ts';
+import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
+import { bodyPieces, contentLength } from '../request-body.ts';
 import { jobId, ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { checkOptions } from '../validation.ts';
 import { backupView } from '../views.ts';
@@ -169,19 +170,6 @@ async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
     await releaseLink(rooms.catalogue, link_id);
     throw error;
   }
-}
-
-/** Leaves what is not read for the drain. */
-function bodyPieces(c: AppContext): AsyncGenerator<Uint8Array, void, undefined> {
-  const body = c.req.raw.body;
-  return body ? readPieces(body, UPLOAD_READ_BYTES, { whenLeft: 'release' }) : nothing();
-}
-
-async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
-
-function contentLength(c: AppContext): number {
-  const header = c.req.header('content-length') ?? '';
-  return /^\d{1,15}$/.test(header) ? Number(header) : 0;
 }
 
 /** A name that is not valid percent-encoding is taken as it stands. */

@@ -1,0 +1,134 @@
+import { createRoute, type z } from '@hono/zod-openapi';
+import { ulid } from 'ulidx';
+import type { Backup } from '../../catalogue/backups.ts';
+import { readContent } from '../../delivery/download.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { IMPORT_ERRORS } from '../../shared/limits.ts';
+import { type ImportOrder, importRows } from '../../transfer/import-rows.ts';
+import { plainDocument } from '../../transfer/plain-document.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needs } from '../auth.ts';
+import { databaseTable } from '../database-table.ts';
+import { json, problems } from '../openapi.ts';
+import { bodyPieces, contentLength } from '../request-body.ts';
+import { BackupParam, IdentityHeader, ImportQuery, ImportSchema } from '../schemas.ts';
+import { knownBackup } from './backups.ts';
+import { identityOf } from './download.ts';
+
+const ROWS = [
+  'Rows are objects of columns: read as they arrive, written 100 at a time with three batches at once, so that the order',
+  'of two rows with the same key is not told. A row that the table refuses is told with its place and does not stop the',
+  'others, up to `max_errors`. There is no transaction over all batches: whatever stops an import, rows that are',
+  'written stay, and the problem says how many were read and written. `dry_run=true` before, or `mode=upsert` to send the',
+  'same document again, are the ways to be safe.',
+  '',
+  'Numbers keep all of their digits (integers to 64 bits, 1.0 is a REAL), null is NULL, true and false are 1 and 0, and',
+  '{"$base64":"…"} is a BLOB, as `GET /export/stream` writes it.',
+  '',
+  'Progress, in bytes, is to be watched at /ws/backup/{job_id}.',
+].join('\n');
+
+const importRoute = createRoute({
+  method: 'post',
+  path: '/import/stream',
+  summary: 'Rows of JSON into a table, while they arrive',
+  description: ROWS,
+  tags: ['Databases'],
+  middleware: needs('admin'),
+  request: {
+    query: ImportQuery,
+    // Plain schemas, not validators: nothing may read the body but the reader of items.
+    body: {
+      required: true,
+      content: {
+        'application/json': { schema: { type: 'array', items: { type: 'object' } } },
+        'application/x-ndjson': { schema: { type: 'string' } },
+      },
+    },
+  },
+  responses: {
+    200: json(ImportSchema, 'The document was read to its end'),
+    ...problems(400, 401, 403, 404, 409, 413, 422, 499, 502, 503),
+  },
+});
+
+const restoreRoute = createRoute({
+  method: 'post',
+  path: '/backup/{backup_id}/restore',
+  summary: 'Rows of a stored .json or .ndjson backup into a table',
+  description: [
+    'The same without a second upload: the backup is a JSON document, or one in gzip or zstd (`.ndjson.gz`). One that is',
+    'encrypted needs an identity in `X-Age-Identity`, which is neither stored nor logged.',
+    '',
+    ROWS,
+  ].join('\n'),
+  tags: ['Databases'],
+  middleware: needs('admin'),
+  request: { params: BackupParam, query: ImportQuery, headers: IdentityHeader },
+  responses: {
+    200: json(ImportSchema, 'The document was read to its end'),
+    ...problems(400, 401, 403, 404, 409, 413, 422, 500, 502, 503),
+  },
+});
+
+class NotADocument extends VaultError {
+  constructor() {
+    super('not-a-document', 'Rows are restored of .json, .ndjson and .jsonl backups, and of these in .gz or .zst.');
+  }
+}
+
+class BackupEncrypted extends VaultError {
+  constructor() {
+    super('backup-encrypted', 'This backup is encrypted. Send an identity that opens it in X-Age-Identity.');
+  }
+}
+
+export function importRoutes(app: App): void {
+  app.openapi(importRoute, async (c) => {
+    const order = await orderOf(c, c.req.valid('query'));
+    const source = { content: bodyPieces(c), total: contentLength(c), operation: 'import' as const };
+    return c.json(await importing(c, { ...order, ...source }), 200);
+  });
+
+  app.openapi(restoreRoute, async (c) => {
+    const backup = await knownBackup(c, c.req.valid('param').backup_id);
+    const identity = identityOf(c);
+    checkDocument(backup, identity);
+    const order = await orderOf(c, c.req.valid('query'));
+    const rooms = c.get('services');
+    const source = {
+      backup,
+      content: readContent(rooms, backup, identity),
+      document: plainDocument(rooms.engine),
+      total: backup.file_size,
+      operation: 'restore' as const,
+    };
+    return c.json(await importing(c, { ...order, ...source }), 200);
+  });
+}
+
+/** Everything about an import but its source. */
+async function orderOf(c: AppContext, query: z.infer<typeof ImportQuery>) {
+  const { databases, config } = c.get('services');
+  const { database = '', mode, dry_run, format } = query;
+  const table = await databaseTable(databases, database, query.table);
+  const max_errors = query.max_errors ?? IMPORT_ERRORS;
+  const job_id = query.job_id ?? ulid();
+  return { job_id, database, table, mode, dry_run, format, max_errors, max_queries: config.maxImportQueries };
+}
+
+/** The client may go away; what has begun is then still brought to its end, if that is near. */
+async function importing(c: AppContext, order: ImportOrder): Promise<z.infer<typeof ImportSchema>> {
+  const running = importRows(c.get('services'), order);
+  c.executionCtx.waitUntil(running.catch(() => undefined));
+  const { refused, ...counts } = await running;
+  return { ...counts, refused: [...refused] };
+}
+
+const DOCUMENT = /\.(json|ndjson|jsonl)(\.(gz|zst))?$/i;
+
+function checkDocument({ filename, encryption }: Backup, identity: string | null): void {
+  if (!DOCUMENT.test(encryption?.by === 'sender' ? filename.replace(/\.age$/i, '') : filename))
+    throw new NotADocument();
+  if (encryption && identity === null) throw new BackupEncrypted();
+}
