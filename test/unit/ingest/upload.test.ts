@@ -1,4 +1,5 @@
 import { env } from 'cloudflare:workers';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { describe, expect, it } from 'vitest';
 import { getBackup } from '../../../src/catalogue/backups.ts';
 import { type UploadOrder, upload } from '../../../src/ingest/upload.ts';
@@ -59,6 +60,25 @@ describe('upload', () => {
       const job = await services(env).jobs.snapshot(cut.job_id);
       expect(job).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
     }
+  });
+
+  it('takes back what it encrypted, when the sender breaks off and when the storage fails', async () => {
+    const recipients = [await identityToRecipient(await generateX25519Identity())];
+    const cut = order(piecesOf(big, 17 * MIB), { recipients });
+    await expect(upload(services(env), cut)).rejects.toMatchObject({ code: 'upload-interrupted' });
+    await expectNothing(cut.backup_id);
+    const { bucket } = faultyBucket(env.VAULT, { at: 1, times: 1000, match: /uploadPart/ });
+    const dead = order(piecesOf(big), { recipients });
+    await expect(upload({ ...services(env), store: new ObjectStore(bucket) }, dead)).rejects.toMatchObject({
+      code: 'storage-failed',
+    });
+    await expectNothing(dead.backup_id);
+  });
+
+  it('is held to the rate of the vault', async () => {
+    const began = Date.now();
+    await upload({ ...services(env), uploadRate: 8 * MIB }, order(piecesOf(sample(3 * MIB))));
+    expect(Date.now() - began, 'two waits of an eighth of a second').toBeGreaterThanOrEqual(248);
   });
 
   it('takes fewer bytes than were promised for a cut', async () => {

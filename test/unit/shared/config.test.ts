@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { parseConfig, parseEngine } from '../../../src/shared/config.ts';
+import { DEFAULT_MAX_FILE_BYTES, GIB, KIB, MAX_OBJECT_BYTES, MIB } from '../../../src/shared/limits.ts';
+
+describe('the variables of a deployment', () => {
+  it('have defaults that a vault works with', () => {
+    expect(parseConfig({})).toMatchObject({
+      maxFileBytes: DEFAULT_MAX_FILE_BYTES,
+      engine: 'auto',
+      allowedOrigins: [],
+      maxRequestBytes: null,
+      uploadRate: null,
+      defaultRecipients: [],
+      adminToken: null,
+      linkSigningKeys: '',
+    });
+    expect(parseConfig({ MAX_FILE_SIZE: '', ALLOWED_SUFFIXES: '' })).toEqual(parseConfig({}));
+  });
+
+  it.each([
+    ['7', 7],
+    ['64KiB', 64 * KIB],
+    ['8 MiB', 8 * MIB],
+    [' 1GiB ', GIB],
+  ])('take a size as "%s"', (text, bytes) => {
+    expect(parseConfig({ MAX_FILE_SIZE: text, MAX_REQUEST_BYTES: text, MAX_UPLOAD_RATE: text })).toMatchObject({
+      maxFileBytes: bytes,
+      maxRequestBytes: bytes,
+      uploadRate: bytes,
+    });
+  });
+
+  it.each(['0', '-1', '1.5MiB', '10 MB', 'much', '1e3', '99999999999999999999'])('refuse "%s" as a size', (text) => {
+    for (const name of ['MAX_FILE_SIZE', 'MAX_REQUEST_BYTES', 'MAX_UPLOAD_RATE']) {
+      expect(() => parseConfig({ [name]: text })).toThrow(name);
+    }
+  });
+
+  it('refuse more than the parts of one object hold', () => {
+    expect(() => parseConfig({ MAX_FILE_SIZE: String(MAX_OBJECT_BYTES + 1) })).toThrow('MAX_FILE_SIZE');
+    expect(parseConfig({ MAX_FILE_SIZE: String(MAX_OBJECT_BYTES) }).maxFileBytes).toBe(MAX_OBJECT_BYTES);
+  });
+
+  it('take lists with commas and blanks', () => {
+    const config = parseConfig({ ALLOWED_SUFFIXES: '.TAR, .gz\n.sql', DEFAULT_RECIPIENTS: 'age1a age1b,age1c' });
+    expect(config.allowedSuffixes).toEqual(['.tar', '.gz', '.sql']);
+    expect(config.defaultRecipients).toEqual(['age1a', 'age1b', 'age1c']);
+  });
+
+  it('name an engine, or none that there is', () => {
+    for (const engine of ['auto', 'native', 'wasm']) expect(parseEngine(engine)).toBe(engine);
+    expect(() => parseEngine('fast')).toThrow('ZSTD_ENGINE');
+  });
+});
