@@ -7,7 +7,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { hkdfSync, randomBytes } from 'node:crypto';
-import { Decrypter, Encrypter } from 'age-encryption';
+import { Decrypter, Encrypter, type Stanza } from 'age-encryption';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { concat, release } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
@@ -111,21 +111,23 @@ export function ageEncrypt(recipients: readonly string[]): Stage {
   const checked = checkRecipients(recipients);
   return async function* ageEncrypted(source) {
     const reader = new ByteReader(source);
-    const piece = new Uint8Array(AGE_PIECE_CHUNKS * SEALED_BYTES);
     const cutter = new ChunkCutter(CHUNK_BYTES);
+    let piece = new Uint8Array();
     try {
+      // A source that has not begun cannot be left: it is asked before anything can fail, or be given.
+      await reader.fill(1);
       const { header, fileKey } = await makeHeader(checked);
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = new ChunkCipher(payloadKey(fileKey, nonce));
-      yield concat([header, nonce]);
-      let filled = 0;
+      piece = new Uint8Array(header.length + NONCE_BYTES + AGE_PIECE_CHUNKS * SEALED_BYTES);
+      piece.set(concat([header, nonce]));
+      let filled = header.length + NONCE_BYTES;
       for await (const part of rest(reader)) {
         for (const chunk of cutter.cut(part)) {
           filled += cipher.seal(chunk, false, piece.subarray(filled));
-          if (filled === piece.length) {
-            yield piece;
-            filled = 0;
-          }
+          if (piece.length - filled >= SEALED_BYTES) continue;
+          yield piece.subarray(0, filled);
+          filled = 0;
         }
       }
       filled += cipher.seal(cutter.last(), true, piece.subarray(filled));
@@ -249,16 +251,27 @@ function checkVersion(first: Uint8Array): void {
 /** The file key, from the first stanza that `identity` opens, once the header has proved to be the one it was made with. */
 async function openHeader(header: Uint8Array, identity: string): Promise<Uint8Array> {
   const decrypter = new Decrypter();
+  // Identities are asked in turn, and the last only where none before it has opened anything.
+  decrypter.addIdentity({ unwrapFileKey: checkStanzas });
   decrypter.addIdentity(identity);
-  // Asked only where the one before it has opened nothing.
   decrypter.addIdentity({
     unwrapFileKey: (stanzas) => {
-      throw new WrongIdentity(stanzas.some(({ args }) => args[0] === 'scrypt'));
+      throw new WrongIdentity(stanzas.some(isPassphrase));
     },
   });
   return await decrypter.decryptHeader(header).catch((cause: unknown) => {
     throw cause instanceof WrongIdentity ? cause : new MalformedAge('the header is broken', 0, { cause });
   });
+}
+
+/** Whoever knows a passphrase could have made the file: beside others it would pass for theirs. */
+function checkStanzas(stanzas: readonly Stanza[]): null {
+  if (stanzas.length > 1 && stanzas.some(isPassphrase)) throw new Error('a passphrase is not alone');
+  return null;
+}
+
+function isPassphrase({ args }: Stanza): boolean {
+  return args[0] === 'scrypt';
 }
 
 function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Uint8Array {
