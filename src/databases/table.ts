@@ -41,6 +41,7 @@ export interface Table {
 interface SchemaRow {
   readonly wr: number;
   readonly strict: number;
+  readonly sql: string;
 }
 
 interface ColumnRow {
@@ -71,7 +72,7 @@ export async function openTable(db: D1Database, name: string): Promise<Table | n
   const [tables, columns, keys] = await db.batch<SchemaRow | ColumnRow | KeyRow>([
     db
       .prepare(
-        `SELECT l.wr, l.strict FROM sqlite_master m JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name
+        `SELECT l.wr, l.strict, m.sql FROM sqlite_master m JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name
           WHERE m.type = 'table' AND m.name = ?1 AND l.type = 'table'`,
       )
       .bind(name),
@@ -104,7 +105,7 @@ function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnR
       numeric: row === alias || (schema.strict === 1 && /^(INT|INTEGER|REAL)$/i.test(row.type)),
     };
   });
-  const key = schema.wr === 1 ? keys.map(keyPart) : rowidOf(alias, names);
+  const key = schema.wr === 1 ? keyOf(schema, keys) : rowidOf(alias, names);
   if (!key || columns.length === 0) return null;
   const byName = new Map(columns.map((column) => [column.name, column]));
   return {
@@ -118,9 +119,15 @@ function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnR
   };
 }
 
-/** In the order of the key's own index, whose collation may be another than its column's. */
-function keyPart({ name, coll }: KeyRow): KeyPart {
-  return { sql: `${identifier(name)} COLLATE ${identifier(coll)}` };
+/**
+ * In the order of the key's own index, whose collation may be another than its column's. Where the schema speaks of none,
+ * neither do we: SQLite would look for the first part of a key only, and read over all rows that share it.
+ */
+function keyOf({ sql }: SchemaRow, keys: readonly KeyRow[]): KeyPart[] {
+  const collated = /\bcollate\b/i.test(sql);
+  return keys.map(({ name, coll }) => ({
+    sql: collated ? `${identifier(name)} COLLATE ${identifier(coll)}` : identifier(name),
+  }));
 }
 
 /**

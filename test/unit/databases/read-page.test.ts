@@ -1,0 +1,239 @@
+import { describe, expect, it } from 'vitest';
+import { readPage, TextNotUtf8 } from '../../../src/databases/read-page.ts';
+import { openTable, type Table } from '../../../src/databases/table.ts';
+import { EXPORT_PAGE_BYTES } from '../../../src/shared/limits.ts';
+import { db, exported, opened, run } from './tables.ts';
+
+const ids = (rows: readonly string[]) => rows.map((row) => JSON.parse(row).id);
+
+async function numbered(name: string, count: number, value = 'NULL'): Promise<Table> {
+  await run(
+    `CREATE TABLE ${name} (id INTEGER PRIMARY KEY, a)`,
+    `INSERT INTO ${name} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count}) SELECT i, ${value} FROM n`,
+  );
+  return opened(name);
+}
+
+/** Its queries, counted. */
+function counted(table: Table) {
+  const count = { queries: 0 };
+  const prepare = (sql: string) => {
+    count.queries += 1;
+    return table.db.prepare(sql);
+  };
+  return { count, table: { ...table, db: Object.create(table.db, { prepare: { value: prepare } }) } };
+}
+
+describe('a page', () => {
+  it.each([0, 1, 2, 3, 4, 5, 9, 10, 11])('of three rows ends where it should, of a table of %i', async (count) => {
+    const table = await numbered(`ends_${count}`, Math.max(count, 1));
+    if (count === 0) await run('DELETE FROM ends_0');
+    const pages: number[][] = [];
+    let after: string | null = null;
+    do {
+      const page: Awaited<ReturnType<typeof readPage>> = await readPage(table, after, 3);
+      pages.push(ids(page.rows));
+      after = page.after;
+    } while (after !== null);
+    expect(pages.flat()).toEqual(Array.from({ length: count }, (_, i) => i + 1));
+    expect(pages.length).toBe(Math.floor(count / 3) + 1);
+  });
+
+  it('is one query, whatever it holds', async () => {
+    const { table, count } = counted(await numbered('one_query', 2_000, `randomblob(3)`));
+    const first = await readPage(table, null, 1_000);
+    await readPage(table, first.after, 1_000);
+    expect(count.queries).toBe(2);
+  });
+
+  it.each<[string, string, number]>([
+    ['BLOBs', 'zeroblob(500000)', 5],
+    ['texts', `replace(hex(zeroblob(25000)), '0', 'x')`, 14],
+    ['large BLOBs', 'zeroblob(1900000)', 2],
+  ])('ends early where its rows are large: %s', async (what, value, expected) => {
+    const table = await numbered(`bounded_${what.replace(' ', '_')}`, 30, value);
+    const first = await readPage(table, null, 1_000);
+    expect(first.rows).toHaveLength(expected);
+    const bytes = first.rows.reduce((sum, row) => sum + row.length, 0);
+    expect(bytes).toBeLessThan(EXPORT_PAGE_BYTES + 4_000_000);
+    expect(ids(await exported(table))).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
+  });
+
+  it('goes by exact keys, to both ends of 64 bits', async () => {
+    await run('CREATE TABLE exact (id INTEGER PRIMARY KEY, a)');
+    const keys = ['-9223372036854775808', '-9223372036854775807', '-9007199254740993', '-9007199254740992', '-1', '0'];
+    keys.push('9007199254740991', '9007199254740992', '9007199254740993', '9007199254740994', '9223372036854775806');
+    keys.push('9223372036854775807');
+    for (const key of keys) await run(`INSERT INTO exact VALUES (${key}, NULL)`);
+    expect(await exported(await opened('exact'), 1)).toEqual(keys.map((key) => `{"id":${key},"a":null}`));
+  });
+
+  it('is not disturbed by rows that go or come behind it', async () => {
+    const table = await numbered('moving', 10);
+    const first = await readPage(table, null, 4);
+    await run('DELETE FROM moving WHERE id IN (1, 2, 4, 5)', 'INSERT INTO moving VALUES (-1, NULL)');
+    expect(ids((await readPage(table, first.after, 4)).rows)).toEqual([6, 7, 8, 9]);
+  });
+
+  it.each([
+    ['of two columns', 'a TEXT, b INTEGER, PRIMARY KEY (a, b)'],
+    ['that descends', 'a TEXT, b INTEGER, PRIMARY KEY (a DESC, b)'],
+    ['of another order than the columns', 'b INTEGER, a TEXT, PRIMARY KEY (a, b DESC)'],
+    ['without regard to case', 'a TEXT COLLATE NOCASE, b INTEGER, PRIMARY KEY (b, a)'],
+    ['with regard to case in a column without', 'a TEXT COLLATE NOCASE, b INTEGER, PRIMARY KEY (a COLLATE BINARY, b)'],
+    ['without types', 'a, b, PRIMARY KEY (a, b)'],
+  ])('goes by a key %s', async (sort, columns) => {
+    const name = `"key ${sort}"`;
+    await run(`CREATE TABLE ${name} (${columns}) WITHOUT ROWID`);
+    for (const a of ["'x'", "'X '", "'y'", "'12'", "x'0102'", "''", "'é' || char(0)"]) {
+      for (const b of [1, 2, 3]) await run(`INSERT INTO ${name} (a, b) VALUES (${a}, ${b})`);
+    }
+    if (!sort.startsWith('without regard')) await run(`INSERT INTO ${name} (a, b) VALUES ('Y', 1)`);
+    const table = await opened(name.slice(1, -1));
+    const whole = await exported(table);
+    expect(new Set(whole).size).toBe(whole.length);
+    expect(whole.length).toBe(sort.startsWith('without regard') ? 21 : 22);
+    for (const rows of [1, 2, 5, 21, 22]) expect(await exported(table, rows)).toEqual(whole);
+  });
+
+  it('of a key of two columns costs the same at its end', async () => {
+    await run(
+      'CREATE TABLE deep (a TEXT, b INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID',
+      `INSERT INTO deep WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT 'same', i FROM n`,
+    );
+    const table = await opened('deep');
+    const reads: number[] = [];
+    const metered = {
+      ...table,
+      db: Object.create(table.db, {
+        prepare: {
+          value: (sql: string) => ({
+            bind: (...values: unknown[]) => ({
+              raw: async () => {
+                const { meta } = await table.db
+                  .prepare(sql)
+                  .bind(...values)
+                  .all();
+                reads.push(meta.rows_read);
+                return table.db
+                  .prepare(sql)
+                  .bind(...values)
+                  .raw();
+              },
+            }),
+          }),
+        },
+      }),
+    };
+    let after: string | null = null;
+    do after = (await readPage(metered, after, 500)).after;
+    while (after !== null);
+    // Both passes of a page, over lengths and over values, start at its key.
+    expect(Math.max(...reads)).toBeLessThan(5 * 500);
+  });
+
+  it('keeps a character that stands for broken ones, where it was there', async () => {
+    const { table, count } = counted(await numbered('replaced', 3, `'a' || char(65533) || char(1)`));
+    expect((await readPage(table, null, 10)).rows[2]).toBe('{"id":3,"a":"a\uFFFD\\u0001"}');
+    expect(count.queries).toBe(2);
+  });
+
+  it.each([
+    ["x'ff'"],
+    ["x'c3'"],
+    ["x'61eda080'"],
+    ["x'f0'"],
+    ["x'c080'"],
+    [`x'ff' || replace(hex(zeroblob(300000)), '0', 'x')`],
+  ])('refuses text that is no UTF-8: %s', async (bytes) => {
+    const name = `"broken ${bytes.slice(0, 12)}"`;
+    await run(`CREATE TABLE ${name} (a)`, `INSERT INTO ${name} VALUES ('é'), (CAST(${bytes} AS TEXT))`);
+    const table = await opened(name.slice(1, -1));
+    await expect(readPage(table, null, 10)).rejects.toThrow(TextNotUtf8);
+  });
+
+  it('passes over a large row that goes while it is read', async () => {
+    const table = await numbered('going', 3, 'zeroblob(1200000)');
+    let batches = 0;
+    const going = {
+      ...table,
+      db: Object.create(table.db, {
+        batch: {
+          value: async (statements: D1PreparedStatement[]) => {
+            if (++batches === 1) await run('DELETE FROM going WHERE id = 1');
+            return table.db.batch(statements);
+          },
+        },
+      }),
+    };
+    expect(ids((await readPage(going, null, 2)).rows)).toEqual([2]);
+  });
+
+  it('reads a large row anew that changes while it is read, and gives up where it always does', async () => {
+    const table = await numbered('changing', 1, 'zeroblob(1200000)');
+    let changes = 0;
+    const changing = (times: number) => ({
+      ...table,
+      db: Object.create(table.db, {
+        batch: {
+          value: async (statements: D1PreparedStatement[]) => {
+            if (changes < times) await run(`UPDATE changing SET a = zeroblob(1200000 + ${++changes})`);
+            return table.db.batch(statements);
+          },
+        },
+      }),
+    });
+    const [row = ''] = (await readPage(changing(2), null, 2)).rows;
+    expect(JSON.parse(row).a.$base64.length).toBe(4 * Math.ceil(1_200_002 / 3));
+    await expect(readPage(changing(Number.POSITIVE_INFINITY), null, 2)).rejects.toThrow('changed while it was read');
+  });
+});
+
+describe('a table', () => {
+  it('is none of SQLite, of the platform, of migrations, a view or virtual', async () => {
+    await run(
+      'CREATE TABLE seen (id INTEGER PRIMARY KEY AUTOINCREMENT)',
+      'INSERT INTO seen DEFAULT VALUES',
+      'CREATE VIEW looking AS SELECT * FROM seen',
+      'CREATE VIRTUAL TABLE words USING fts5(word)',
+      'CREATE TABLE all_taken (rowid, _rowid_, oid)',
+    );
+    const none = ['looking', 'words', 'words_data', 'words_content', 'words_idx', 'sqlite_sequence', 'sqlite_schema'];
+    for (const name of [...none, 'sqlite_master', 'd1_migrations', '_cf_KV', 'all_taken', 'SEEN', '', '%', 'see_']) {
+      expect(await openTable(db, name), name).toBeNull();
+    }
+    expect(await openTable(db, 'seen')).toMatchObject({ name: 'seen', columns: [{ name: 'id' }] });
+  });
+
+  it.each([
+    ['x; DROP TABLE victims'],
+    ['x" (a); --'],
+    ["x' OR '1'='1"],
+    ['"'],
+    ["'"],
+    ['[x]'],
+    ['x\ny'],
+    ['?1'],
+    [':a'],
+    ['%s'],
+  ])('may be named %j', async (name) => {
+    await run(
+      'CREATE TABLE IF NOT EXISTS victims (a)',
+      `CREATE TABLE "${name.replaceAll('"', '""')}" ("${name.replaceAll('"', '""')}")`,
+    );
+    const table = await opened(name);
+    await run(`INSERT INTO ${table.quoted} VALUES (1)`);
+    expect(await exported(table)).toEqual([`{${JSON.stringify(name)}:1}`]);
+    expect(await openTable(db, 'victims')).not.toBeNull();
+  });
+
+  it('whose integer key descends is read by its rowid all the same', async () => {
+    await run(
+      'CREATE TABLE descending (id INTEGER PRIMARY KEY DESC, a)',
+      `INSERT INTO descending VALUES ('text', 1), (NULL, 2)`,
+    );
+    const table = await opened('descending');
+    expect(table.key).toEqual([{ sql: 'rowid' }]);
+    expect(await exported(table, 1)).toEqual(['{"id":"text","a":1}', '{"id":null,"a":2}']);
+  });
+});
