@@ -41,7 +41,9 @@ export const ProblemSchema = z
     detail: z.string().openapi({ description: 'A sentence that a person can act on' }),
     code: z.string().openapi({ description: 'A stable word that programs switch on', example: 'file-too-large' }),
     request_id: z.string(),
-    offset: bytes.optional().openapi({ description: 'Of the first byte that is wrong, or of the value that is too large' }),
+    offset: bytes
+      .optional()
+      .openapi({ description: 'Of the first byte that is wrong, or of the value that is too large' }),
     read: bytes.optional().openapi({ description: 'Rows that an import had read when it stopped' }),
     written: bytes.optional().openapi({ description: 'Rows that it had written, which stay' }),
     refused: z.array(RefusedRowSchema).optional(),
@@ -328,16 +330,22 @@ export const ImportQuery = z.object({
     example: 'sample',
   }),
   table: z.string().optional().openapi({ description: 'Required: its exact name', example: 'items' }),
-  mode: z.enum(['insert', 'upsert', 'replace']).default('insert').openapi({
-    description:
-      'What becomes of a row whose key is there: insert refuses it, upsert writes the columns that it names, replace ' +
-      'puts it in the place of the old one',
-  }),
+  mode: z
+    .enum(['insert', 'upsert', 'replace'])
+    .default('insert')
+    .openapi({
+      description:
+        'What becomes of a row whose key is there: insert refuses it, upsert writes the columns that it names, replace ' +
+        'puts it in the place of the old one',
+    }),
   dry_run: z
     .enum(['true', '1', 'false', '0'])
     .default('false')
     .transform((word) => word === 'true' || word === '1')
-    .openapi({ type: 'string', description: 'Everything is checked and nothing is kept; `written` tells what would be' }),
+    .openapi({
+      type: 'string',
+      description: 'Everything is checked and nothing is kept; `written` tells what would be',
+    }),
   max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
     .optional()
     .openapi({ description: `Refused rows that do not stop it; default ${IMPORT_ERRORS}` }),
