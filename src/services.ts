@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { MemberIndex } from './archive/member-index.ts';
 import { purgeJobs } from './catalogue/jobs.ts';
 import { purgeLinks } from './catalogue/upload-links.ts';
-import { checkRecipient } from './codec/age.ts';
+import { checkRecipient } from './codec/age-keys.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
 import type { OpenIndexes } from './delivery/archive.ts';

@@ -11,20 +11,18 @@ import { Decrypter, Encrypter, type Stanza } from 'age-encryption';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { concat, release } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
-import { AGE_HEADER_BYTES, AGE_PIECE_CHUNKS, AGE_RECIPIENTS } from '../shared/limits.ts';
+import { AGE_HEADER_BYTES, AGE_PIECE_CHUNKS } from '../shared/limits.ts';
 import type { Pieces, Stage } from '../shared/streams.ts';
 import { CHUNK_BYTES, ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
+import { checkIdentity, checkRecipients, InvalidRecipient } from './age-keys.ts';
+import { AGE_ARMOR_MAGIC, AGE_MAGIC } from './sniff.ts';
 
-const VERSION_LINE = 'age-encryption.org/v1\n';
-const ARMOR = '-----BEGIN AGE';
+const VERSION_LINE = `${AGE_MAGIC}\n`;
 /** The line of the header's authentication code, which is its last. */
 const LAST_LINE = '\n---';
+const FILE_KEY_BYTES = 16;
 const NONCE_BYTES = 16;
-const KEY_BYTES = 32;
-
-/** Bech32 of 32 bytes: 52 characters and a checksum of six. The package checks the latter. */
-const RECIPIENT = /^age1[02-9ac-hj-np-z]{58}$/;
-const IDENTITY = /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/;
+const PAYLOAD_KEY_BYTES = 32;
 
 /** Bytes that are no age file, or a damaged one. `offset` counts the bytes before the header or chunk that is at fault. */
 export class MalformedAge extends VaultError {
@@ -45,61 +43,6 @@ export class WrongIdentity extends VaultError {
       ? 'It is encrypted with a passphrase, which no identity opens.'
       : 'It is encrypted, and none of its recipients is the one of this identity.';
     super('wrong-identity', detail);
-  }
-}
-
-/** Says nothing of what was given, here as below: it may be a secret in the wrong place. */
-export class InvalidRecipient extends VaultError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('invalid-recipient', message, options);
-  }
-}
-
-export class InvalidIdentity extends VaultError {
-  constructor() {
-    super('invalid-identity', 'An identity is AGE-SECRET-KEY-1 and 58 more characters, as age-keygen prints it.');
-  }
-}
-
-/**
- * A recipient without the white space around it. Only X25519 recipients (`age1` and 58 characters) are taken, which
- * every age can restore from, also Debian's 1.1: the post-quantum and hardware-bound ones that the package knows too
- * need a newer one, or a plugin, on the day of the restore.
- */
-export function checkRecipient(recipient: string): string {
-  const trimmed = recipient.trim();
-  if (/^AGE-SECRET-KEY-/i.test(trimmed)) {
-    throw new InvalidRecipient('This is a secret key. A recipient is its public half: age-keygen -y prints it.');
-  }
-  if (!RECIPIENT.test(trimmed) || !isTaken(() => new Encrypter().addRecipient(trimmed))) {
-    throw new InvalidRecipient('A recipient is age1 and 58 more characters (X25519), as age-keygen prints it.');
-  }
-  return trimmed;
-}
-
-/** Each recipient once, of at least one and at most {@link AGE_RECIPIENTS}. */
-export function checkRecipients(recipients: readonly string[]): string[] {
-  const different = [...new Set(recipients.map(checkRecipient))];
-  if (different.length === 0) throw new InvalidRecipient('At least one recipient is needed to encrypt.');
-  if (different.length > AGE_RECIPIENTS) {
-    throw new InvalidRecipient(`A backup may have ${AGE_RECIPIENTS} recipients at most.`);
-  }
-  return different;
-}
-
-/** An X25519 identity without the white space around it. */
-export function checkIdentity(identity: string): string {
-  const trimmed = identity.trim();
-  if (!IDENTITY.test(trimmed) || !isTaken(() => new Decrypter().addIdentity(trimmed))) throw new InvalidIdentity();
-  return trimmed;
-}
-
-function isTaken(add: () => void): boolean {
-  try {
-    add();
-    return true;
-  } catch {
-    return false;
   }
 }
 
@@ -214,6 +157,7 @@ async function makeHeader(recipients: readonly string[]): Promise<{ header: Uint
   const empty = await encrypter.encrypt(new Uint8Array()).catch((cause: unknown) => {
     throw new InvalidRecipient('A recipient is no key that can be encrypted to.', { cause });
   });
+  if (fileKey.length !== FILE_KEY_BYTES) throw new Error('age-encryption told no file key');
   return { header: empty.slice(0, -NONCE_BYTES - TAG_BYTES), fileKey };
 }
 
@@ -244,7 +188,8 @@ function checkVersion(first: Uint8Array): void {
     'latin1',
   );
   if (text === VERSION_LINE) return;
-  if (text.startsWith(ARMOR)) throw new MalformedAge('it is in ASCII armor, and only the binary form is read', 0);
+  if (text.startsWith(AGE_ARMOR_MAGIC))
+    throw new MalformedAge('it is in ASCII armor, and only the binary form is read', 0);
   throw new MalformedAge('no age file begins here', 0);
 }
 
@@ -275,5 +220,5 @@ function isPassphrase({ args }: Stanza): boolean {
 }
 
 function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Uint8Array {
-  return new Uint8Array(hkdfSync('sha256', fileKey, nonce, 'payload', KEY_BYTES));
+  return new Uint8Array(hkdfSync('sha256', fileKey, nonce, 'payload', PAYLOAD_KEY_BYTES));
 }

@@ -16,9 +16,11 @@ const GZIP = [0x1f, 0x8b, 0x08];
 /** RFC 8878 */
 const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
 
-/** age-encryption.org/v1: the first line of a file, and of one in ASCII armor. */
-const AGE = ascii('age-encryption.org/v1');
-const AGE_ARMOR = ascii('-----BEGIN AGE');
+/** How the first line of an age file reads, and of one in ASCII armor (https://age-encryption.org/v1). */
+export const AGE_MAGIC = 'age-encryption.org/v1';
+export const AGE_ARMOR_MAGIC = '-----BEGIN AGE';
+const AGE = ascii(AGE_MAGIC);
+const AGE_ARMOR = ascii(AGE_ARMOR_MAGIC);
 
 const MAGICS: readonly Magic[] = [
   { at: 0, bytes: GZIP },

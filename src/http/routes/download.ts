@@ -1,6 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
 import type { Backup } from '../../catalogue/backups.ts';
-import { checkIdentity } from '../../codec/age.ts';
+import { checkIdentity } from '../../codec/age-keys.ts';
 import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
 import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
-import { checkRecipients } from '../../codec/age.ts';
+import { checkRecipients } from '../../codec/age-keys.ts';
 import { checkLevel } from '../../codec/levels.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
 import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';

@@ -1,6 +1,7 @@
 import { Decrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { ageDecrypt, ageEncrypt, checkIdentity, checkRecipient, checkRecipients } from '../../../src/codec/age.ts';
+import { ageDecrypt, ageEncrypt } from '../../../src/codec/age.ts';
+import { checkIdentity, checkRecipient, checkRecipients } from '../../../src/codec/age-keys.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { AGE_RECIPIENTS, MIB } from '../../../src/shared/limits.ts';
 import { identities, recipients } from '../../vectors/age.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { gzipEncode } from '../../../src/codec/gzip.ts';
-import { isCompressedAlready } from '../../../src/codec/sniff.ts';
+import { isAge, isCompressedAlready } from '../../../src/codec/sniff.ts';
 import { nativeEngine } from '../../../src/codec/zstd/native-engine.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { run, text } from './bytes.ts';
@@ -44,4 +44,10 @@ const plain: [string, Uint8Array][] = [
 
 test.each(plain)('%s is not', (_, first) => {
   expect(isCompressedAlready(first)).toBe(false);
+});
+
+test.each(compressed)('%s is an age file by its name alone', (name, first) => {
+  const whole = concat([first, rest]);
+  expect(isAge(whole)).toBe(name.includes('age'));
+  expect(isAge(whole.subarray(0, 13))).toBe(false);
 });
