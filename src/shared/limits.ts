@@ -78,7 +78,7 @@ export const EXPORT_PAGE_ROWS = 1_000;
  * What the rows of a page may take as text, at worst (a byte may become six): rows of one kilobyte still come by the
  * hundred, and of one megabyte one at a time.
  */
-export const EXPORT_PAGE_BYTES = 4 * MIB;
+export const EXPORT_PAGE_BYTES = 2 * MIB;
 /** A value that is too long to be read at once is read in slices, as hex of twice their length. */
 export const EXPORT_SLICE_BYTES = 512 * KIB;
 /** Longest text or BLOB, and largest row (D1 limits). */
@@ -288,8 +288,12 @@ export const MEMORY = {
     },
     /** Reads as a decoded download does, and throws the content away. */
     verify: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
-    /** A page of rows: as the database gave them, as objects, as text and as bytes. */
-    export: { budgetBytes: 8 * MIB, chunkBytes: 2 * MIB, batch: EXPORT_PAGE_ROWS },
+    /** A page of rows, as the database gave them, as text and as bytes; and a row as large as one can be, thrice. */
+    export: {
+      budgetBytes: 4 * EXPORT_PAGE_BYTES + 4 * D1_VALUE_BYTES,
+      chunkBytes: EXPORT_PAGE_BYTES,
+      batch: EXPORT_PAGE_ROWS,
+    },
     /** Rows into a table. */
     import: {
       budgetBytes: IMPORT_BYTES,
