@@ -35,6 +35,8 @@ export interface ImportOrder {
   readonly max_queries: number;
   /** Bytes that `content` will have; 0 where unknown. Only what is shown rests on it. */
   readonly total: number;
+  /** Whether `total` is a promise (Content-Length): fewer bytes are then a cut document, whatever they say. */
+  readonly exact: boolean;
   /** By what it is called among those that share the isolate's memory. */
   readonly operation: 'import' | 'restore';
   /** As it comes; `document` makes JSON of it where it is something else. */
@@ -210,7 +212,7 @@ class ItemsRead {
 
 /** The content as it comes. What breaks while we read is the sender's connection, unless somebody said otherwise. */
 async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
-  const { content, total } = run.order;
+  const { content, total, exact } = run.order;
   const message = `Importing into ${placeOf(run.order)}`;
   try {
     for await (const piece of content) {
@@ -220,6 +222,7 @@ async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
       run.job.publish({ phase: 'importing', current: run.bytes, total, message: `${message}: ${rows} read` });
       yield piece;
     }
+    if (exact && run.bytes !== total) throw new ImportInterrupted();
   } catch (error) {
     throw error instanceof VaultError ? error : new ImportInterrupted({ cause: error });
   }

@@ -86,7 +86,8 @@ class BackupEncrypted extends VaultError {
 export function importRoutes(app: App): void {
   app.openapi(importRoute, async (c) => {
     const order = await orderOf(c, c.req.valid('query'));
-    const source = { content: bodyPieces(c), total: contentLength(c), operation: 'import' as const };
+    const total = contentLength(c);
+    const source = { content: bodyPieces(c), total, exact: total > 0, operation: 'import' as const };
     return c.json(await importing(c, { ...order, ...source }), 200);
   });
 
@@ -101,6 +102,7 @@ export function importRoutes(app: App): void {
       content: readContent(rooms, backup, identity),
       document: plainDocument(rooms.engine),
       total: backup.file_size,
+      exact: false,
       operation: 'restore' as const,
     };
     return c.json(await importing(c, { ...order, ...source }), 200);

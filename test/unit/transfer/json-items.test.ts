@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { jsonItemGroups, jsonItems } from '../../../src/transfer/json-items.ts';
+import { chunked } from '../codec/bytes.ts';
 import { BOUNDS, dice, read, readEveryWay, readPieces } from './json-documents.ts';
 
 const BOM = new Uint8Array([0xef, 0xbb, 0xbf]);
@@ -476,7 +477,7 @@ describe('reading', () => {
 
   it('gives small items in groups of a bounded size', async () => {
     const sizes: number[] = [];
-    for await (const group of jsonItemGroups([utf8(`[${'1,'.repeat(10_000)}1]`)] as never, {
+    for await (const group of jsonItemGroups(chunked(utf8(`[${'1,'.repeat(10_000)}1]`), 1 << 20), {
       format: 'auto',
       ...BOUNDS,
     })) {
