@@ -4,7 +4,7 @@ import { parseFrameHeader } from '../../../src/codec/zstd/frame-header.ts';
 import { MalformedZstd } from '../../../src/codec/zstd/malformed-zstd.ts';
 import { nativeEngine, nativeEnginePasses } from '../../../src/codec/zstd/native-engine.ts';
 import { selectEngine } from '../../../src/codec/zstd/select-engine.ts';
-import { FRAME_BYTES } from '../../../src/shared/limits.ts';
+import { FRAME_BYTES, MEMORY } from '../../../src/shared/limits.ts';
 import { bothEngines } from './both-engines.ts';
 import { firstDifference, noise, text } from './bytes.ts';
 
@@ -16,7 +16,17 @@ test('the native engine passes its check here, and is what auto selects', () => 
   expect(selectEngine('native')).toBe(nativeEngine);
 });
 
+test('two uploads of the usual level fit into an isolate at once', () => {
+  const { budgetBytes, level } = MEMORY.operations.upload;
+  expect(2 * (budgetBytes + nativeEngine.contextBytes(level))).toBeLessThanOrEqual(MEMORY.isolateBytes);
+});
+
 describe.each(bothEngines)('the $name engine', (engine) => {
+  test.each(Object.entries(MEMORY.operations))('leaves room for one %s', (name, { budgetBytes }) => {
+    const context = name === 'upload' ? engine.contextBytes(engine.highestLevel) : 0;
+    expect(budgetBytes + context).toBeLessThanOrEqual(MEMORY.isolateBytes - engine.heapBytes);
+  });
+
   const sizes = [0, 1, 255, 256, 257, 65_791, 65_792, 128 * 1024, 128 * 1024 + 1, 1_000_000, FRAME_BYTES];
   test.each(sizes)('brings %i bytes back, with their number in the header', (bytes) => {
     for (const content of [noise(bytes), text(bytes), new Uint8Array(bytes)]) {
