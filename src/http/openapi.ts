@@ -20,6 +20,7 @@ const REFUSED: Readonly<Record<number, string>> = {
   422: 'Checksum mismatch, a sparse file whose map cannot be used, or too many rows refused',
   500: 'What is stored is damaged, or made by a newer version',
   426: 'Not a WebSocket',
+  499: 'The sender went away: for the log',
   502: 'Storage failed',
   503: 'Try again later',
 };

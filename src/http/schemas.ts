@@ -47,6 +47,8 @@ export const ProblemSchema = z
     read: bytes.optional().openapi({ description: 'Rows that an import had read when it stopped' }),
     written: bytes.optional().openapi({ description: 'Rows that it had written, which stay' }),
     refused: z.array(RefusedRowSchema).optional(),
+    job_id: jobId.optional(),
+    dry_run: z.boolean().optional(),
   })
   .openapi('Problem', { description: 'Of an import that stopped it also has how far it came' });
 
