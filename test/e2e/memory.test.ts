@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
@@ -20,6 +21,10 @@ const CONTENT_BYTES = 80 * MIB;
 /** More than one batch of a directory. */
 const MEMBERS = 6_000;
 const JOBS = 48_000;
+/** Of 100 to a batch, and no more than one request may write; and BLOBs as large as a row of D1 takes. */
+const ROWS = 90_000;
+const LARGE_ROWS = 36;
+const LARGE_ROW_BYTES = 1_900_000;
 
 /**
  * What an isolate holds beside budgets while it works: objects of a request, code that runs for the first time, and the
@@ -61,8 +66,18 @@ async function makeFiles(): Promise<void> {
   await files.random('large.bin', CONTENT_BYTES);
   await mkdir(files.path('many'));
   for (let n = 0; n < MEMBERS; n++) await writeFile(files.path(`many/report-of-the-month-${n}.txt`), `${n}\n`);
+  await writeFile(files.path('rows.ndjson'), rows(ROWS, 700));
+  await writeFile(files.path('large.ndjson'), rows(LARGE_ROWS, LARGE_ROW_BYTES));
   const make = 'tar -cf site.tar many large.bin; gzip -1 -k site.tar; zstd -q -1 -k site.tar';
   await runs('bash', ['-e', '-c', make], { cwd: files.path('.') });
+}
+
+/** Lines with a BLOB each. */
+function* rows(count: number, blobBytes: number): Generator<string> {
+  for (let id = 1; id <= count; id++) {
+    const data = { $base64: randomBytes(blobBytes).toString('base64') };
+    yield `${JSON.stringify({ id, name: `row ${id}`, value: id / 2, data })}\n`;
+  }
 }
 
 /** Rows to export, in a catalogue that nobody serves yet. */
@@ -104,6 +119,12 @@ const FLOWS: readonly Flow[] = [
   down('directory', 'a whole archive of many files', 'site.tar', '/files/?format=tar'),
   { operation: 'verify', what: 'a backup', work: verify },
   { operation: 'export', what: 'a table', work: () => read('/export/stream?format=json&table=jobs') },
+  { operation: 'import', what: 'many rows', work: () => importRows('rows.ndjson', ROWS) },
+  { operation: 'import', what: 'large rows', work: () => importRows('large.ndjson', LARGE_ROWS) },
+  up('a document of rows', 'rows.ndjson', 'rows.ndjson', '?compression=zstd'),
+  up('a document of large rows', 'large.ndjson', 'large.ndjson', '?compression=none'),
+  { operation: 'restore', what: 'many rows', work: () => restore('rows.ndjson', ROWS) },
+  { operation: 'restore', what: 'large rows', work: () => restore('large.ndjson', LARGE_ROWS) },
 ];
 
 describe('memory', () => {
@@ -151,6 +172,18 @@ async function verify(): Promise<void> {
   expect({ status, ok: body.ok }).toEqual({ status: 200, ok: true });
 }
 
+const INTO_ITEMS = 'database=sample&table=items&mode=upsert';
+
+async function importRows(file: string, count: number): Promise<void> {
+  const answer = await request(`/import/stream?${INTO_ITEMS}`, 'POST', {}, pieces(file));
+  expect(await answer.json()).toMatchObject({ read: count, written: count });
+}
+
+async function restore(name: string, count: number): Promise<void> {
+  const { status, body } = await api(vault, 'POST', `/backup/${idOf(name)}/restore?${INTO_ITEMS}`);
+  expect({ status, body }).toMatchObject({ status: 200, body: { read: count, written: count } });
+}
+
 function idOf(name: string): string | undefined {
   return receipts.get(name)?.backup_id;
 }
@@ -163,10 +196,13 @@ function keep(name: string, receipt: Receipt): void {
 /** A file in large pieces; in its middle the isolate is looked at before there is more. */
 async function* pieces(file: string): AsyncGenerator<Uint8Array, void, undefined> {
   let sent = 0;
+  let stopped = false;
   for await (const piece of createReadStream(files.path(file), { highWaterMark: MIB })) {
     yield piece;
     sent += piece.length;
-    if (sent === CONTENT_BYTES / 2) await watch.looks(LOOKS);
+    if (stopped || sent < CONTENT_BYTES / 2) continue;
+    stopped = true;
+    await watch.looks(LOOKS);
   }
 }
 
@@ -176,15 +212,24 @@ async function send(
   headers: Readonly<Record<string, string>>,
   body: AsyncIterable<Uint8Array>,
 ): Promise<Receipt> {
-  const answer = await fetch(`${vault.url}${path}`, {
+  const answer = await request(path, method, headers, body);
+  const text = await answer.text();
+  expect(answer.status, text).toBe(201);
+  return JSON.parse(text) as Receipt;
+}
+
+function request(
+  path: string,
+  method: string,
+  headers: Readonly<Record<string, string>>,
+  body: AsyncIterable<Uint8Array>,
+): Promise<Response> {
+  return fetch(`${vault.url}${path}`, {
     method,
     headers: { authorization: `Bearer ${vault.token}`, ...headers },
     body: Readable.from(body),
     duplex: 'half',
   });
-  const text = await answer.text();
-  expect(answer.status, text).toBe(201);
-  return JSON.parse(text) as Receipt;
 }
 
 /** Takes a body of about {@link CONTENT_BYTES}, and none of it for a while in its middle. */
