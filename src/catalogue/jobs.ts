@@ -48,6 +48,28 @@ export async function recordJob(db: D1Database, job: JobRun): Promise<void> {
     .run();
 }
 
+/** How a run ended. */
+export interface JobEnding {
+  readonly phase: 'done' | 'failed';
+  readonly message: string;
+  readonly code: string | null;
+}
+
+/**
+ * Notes that a run has ended, now. The row is for exports; the job itself is the truth, so that a failure here is only
+ * logged.
+ */
+export async function noteJob(
+  db: D1Database,
+  run: Pick<JobRecord, 'job_id' | 'run_id' | 'backup_id' | 'filename' | 'started_at'>,
+  ending: JobEnding,
+): Promise<void> {
+  const { job_id } = run;
+  await recordJob(db, { ...run, ...ending, ended_at: new Date().toISOString() }).catch((cause: unknown) =>
+    console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
+  );
+}
+
 /** Forgets jobs that ended before `before` (ISO 8601). Gives how many. */
 export async function purgeJobs(db: D1Database, before: string): Promise<number> {
   const { meta } = await db.prepare('DELETE FROM jobs WHERE ended_at < ?1').bind(before).run();

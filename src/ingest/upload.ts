@@ -1,5 +1,5 @@
 import { type Backup, deleteBackup, type Encryption, insertBackup, receiptOf } from '../catalogue/backups.ts';
-import { recordJob } from '../catalogue/jobs.ts';
+import { type JobEnding, noteJob } from '../catalogue/jobs.ts';
 import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline, type StageOf } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
@@ -119,7 +119,7 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     });
     // Taken over in the last moment: whoever took over has removed it, or will.
     if (!job.alive()) throw new JobSuperseded(job_id);
-    await noteJob(rooms, order, started_at, 'done', message, null);
+    await noteEnd(rooms, order, started_at, { phase: 'done', message, code: null });
     return backup;
   } catch (error) {
     await takeBack(rooms, order, job, [writer, indexing], started_at, error);
@@ -287,31 +287,12 @@ async function takeBack(
     return;
   }
   await job.finish({ phase: 'failed', code, detail: message, message: `Upload of ${order.filename} failed` });
-  await noteJob(rooms, order, startedAt, 'failed', message, code);
+  await noteEnd(rooms, order, startedAt, { phase: 'failed', message, code });
 }
 
-/** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
-async function noteJob(
-  rooms: UploadRooms,
-  order: UploadOrder,
-  started_at: string,
-  phase: 'done' | 'failed',
-  message: string,
-  code: string | null,
-): Promise<void> {
+function noteEnd({ catalogue }: UploadRooms, order: UploadOrder, started_at: string, ending: JobEnding): Promise<void> {
   const { job_id, backup_id, filename } = order;
-  await recordJob(rooms.catalogue, {
-    job_id,
-    backup_id,
-    filename,
-    phase,
-    message,
-    code,
-    started_at,
-    ended_at: new Date().toISOString(),
-  }).catch((cause: unknown) =>
-    console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
-  );
+  return noteJob(catalogue, { job_id, run_id: backup_id, backup_id, filename, started_at }, ending);
 }
 
 /** What breaks while we read is the sender's connection, unless a parser of ours said otherwise. */

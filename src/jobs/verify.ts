@@ -1,6 +1,6 @@
 import { ulid } from 'ulidx';
 import { type Backup, recordVerification, type Verification } from '../catalogue/backups.ts';
-import { recordJob } from '../catalogue/jobs.ts';
+import { type JobEnding, noteJob, recordJob } from '../catalogue/jobs.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
@@ -131,13 +131,13 @@ async function endWhole(rooms: VerifyRooms, run: Run): Promise<void> {
   const agreeing = compression.codec === 'none' ? 'the SHA-256 agrees' : 'every frame and the SHA-256 agree';
   const message = `Verified ${filename}: ${agreeing}`;
   await run.job.finish({ phase: 'done', backup_id, current: stored_size, total: stored_size, message });
-  await noteJob(rooms, run, { phase: 'done', message, code: null });
+  await noteEnd(rooms, run, { phase: 'done', message, code: null });
 }
 
 async function endDamaged(rooms: VerifyRooms, run: Run, check: StoredCheck, fault: Fault): Promise<void> {
   const detail = damageDetail(check, fault);
   await run.job.finish({ phase: 'failed', code: CORRUPT, detail, message: `${run.backup.filename} is damaged` });
-  await noteJob(rooms, run, { phase: 'failed', message: detail, code: CORRUPT });
+  await noteEnd(rooms, run, { phase: 'failed', message: detail, code: CORRUPT });
 }
 
 const CORRUPT = 'stored-data-corrupt';
@@ -159,19 +159,10 @@ async function endFailed(rooms: VerifyRooms, run: Run, error: unknown): Promise<
   const { filename } = run.backup;
   await run.job.finish({ phase: 'failed', code, detail: message, message: `Verification of ${filename} failed` });
   // Who took the job over has noted its end.
-  if (run.job.alive()) await noteJob(rooms, run, { phase: 'failed', message, code });
+  if (run.job.alive()) await noteEnd(rooms, run, { phase: 'failed', message, code });
 }
 
-/** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
-async function noteJob(
-  { catalogue }: VerifyRooms,
-  { job_id, run_id, started_at, backup }: Run,
-  end: { readonly phase: 'done' | 'failed'; readonly message: string; readonly code: string | null },
-): Promise<void> {
+function noteEnd({ catalogue }: VerifyRooms, { job_id, run_id, started_at, backup }: Run, ending: JobEnding) {
   const { backup_id, filename } = backup;
-  const ended_at = new Date().toISOString();
-  await recordJob(catalogue, { job_id, run_id, backup_id, filename, started_at, ended_at, ...end }).catch(
-    (cause: unknown) =>
-      console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
-  );
+  return noteJob(catalogue, { job_id, run_id, backup_id, filename, started_at }, ending);
 }

@@ -1,5 +1,5 @@
 import { ulid } from 'ulidx';
-import { recordJob } from '../catalogue/jobs.ts';
+import { type JobEnding, noteJob, recordJob } from '../catalogue/jobs.ts';
 import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
 import type { Table } from '../databases/table.ts';
 import type { TaskRun } from '../progress/messages.ts';
@@ -292,26 +292,16 @@ async function endDone(rooms: ImportRooms, run: Run): Promise<void> {
   await run.job.finish({ phase: 'done', backup_id: order.backup?.backup_id, current: bytes, total: bytes, message });
   // Taken over in the last moment: the job says that it failed.
   if (!run.job.alive()) throw new ImportInterrupted();
-  await noteJob(rooms, run, { phase: 'done', message, code: null });
+  await noteEnd(rooms, run, { phase: 'done', message, code: null });
 }
 
 async function endFailed(rooms: ImportRooms, run: Run, { code, message }: VaultError): Promise<void> {
   await run.job.finish({ phase: 'failed', code, detail: message, message: `Import into ${placeOf(run.order)} failed` });
   // Who took the job over has noted its end.
-  if (run.job.alive()) await noteJob(rooms, run, { phase: 'failed', message, code });
+  if (run.job.alive()) await noteEnd(rooms, run, { phase: 'failed', message, code });
 }
 
-/** The job's row is for exports; the job itself is the truth, so a failure here changes nothing. */
-async function noteJob(
-  { catalogue }: ImportRooms,
-  { run_id, started_at, order }: Run,
-  end: { readonly phase: 'done' | 'failed'; readonly message: string; readonly code: string | null },
-): Promise<void> {
-  const { job_id, backup } = order;
-  const { backup_id = null, filename = null } = backup ?? {};
-  const ended_at = new Date().toISOString();
-  await recordJob(catalogue, { job_id, run_id, backup_id, filename, started_at, ended_at, ...end }).catch(
-    (cause: unknown) =>
-      console.error(JSON.stringify({ level: 'error', event: 'job-row-not-written', job_id, cause: String(cause) })),
-  );
+function noteEnd({ catalogue }: ImportRooms, { run_id, started_at, order }: Run, ending: JobEnding): Promise<void> {
+  const { backup_id = null, filename = null } = order.backup ?? {};
+  return noteJob(catalogue, { job_id: order.job_id, run_id, backup_id, filename, started_at }, ending);
 }
