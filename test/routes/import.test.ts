@@ -1,3 +1,4 @@
+import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { JobMessage } from '../../src/progress/messages.ts';
@@ -362,6 +363,21 @@ describe('the job', () => {
     expect(await ids()).toEqual([]);
     const end = { phase: 'failed', code: 'x', detail: 'y', message: 'z' } as const;
     await rooms.publisher('import-busy', 'r').finish(end);
+  });
+
+  it('of an import that died without a word says so, and can be started again', async () => {
+    await send(rows([1], 'json'));
+    const job_id = 'import-dead';
+    const run_id = '01AA0000000000000000000000';
+    await jobRooms(env.JOBS).begin({ task: 'import', run_id, job_id, message: 'Waiting', total: 0 });
+    const room = env.JOBS.get(env.JOBS.idFromName(job_id));
+    for (let lease = 0; lease < 3; lease++) await runDurableObjectAlarm(room);
+    expect(await job(job_id)).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
+    const row = await env.CATALOGUE.prepare('SELECT * FROM jobs WHERE job_id = ?1').bind(job_id).first();
+    expect(row).toMatchObject({ run_id, backup_id: null, phase: 'failed', code: 'import-interrupted' });
+    expect(await ids()).toEqual([1]);
+    expect(await send(rows([1, 2], 'json'), `&mode=upsert&job_id=${job_id}`)).toMatchObject({ written: 2 });
+    expect(await job(job_id)).toMatchObject({ phase: 'done' });
   });
 });
 
