@@ -69,8 +69,8 @@ export interface ImportResult extends ImportCounts {
 export type DeadImport = Extract<TaskRun, { task: 'import' }> & { readonly job_id: string };
 
 export class ImportInterrupted extends VaultError {
-  constructor(options?: ErrorOptions) {
-    super('import-interrupted', 'The connection ended before the whole document had arrived.', options);
+  constructor(reason = 'The connection ended before the whole document had arrived.', options?: ErrorOptions) {
+    super('import-interrupted', reason, options);
   }
 }
 
@@ -182,7 +182,7 @@ async function writeBatches(run: Run): Promise<void> {
   const items = new ItemsRead(run, jsonItems(document(metered(run)), options));
   const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
   const batches = parallelBatches(items.whole(), size, (batch) => writeBatch(run, batch, queries));
-  for await (const _ of batches) if (!run.job.alive()) throw new ImportInterrupted();
+  for await (const _ of batches) checkAlive(run);
   if (items.malformed) throw items.malformed;
 }
 
@@ -217,15 +217,19 @@ async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     for await (const piece of content) {
       run.bytes += piece.length;
-      if (!run.job.alive()) throw new ImportInterrupted();
+      checkAlive(run);
       const rows = run.read === 1 ? '1 row' : `${run.read} rows`;
       run.job.publish({ phase: 'importing', current: run.bytes, total, message: `${message}: ${rows} read` });
       yield piece;
     }
     if (exact && run.bytes !== total) throw new ImportInterrupted();
   } catch (error) {
-    throw error instanceof VaultError ? error : new ImportInterrupted({ cause: error });
+    throw error instanceof VaultError ? error : new ImportInterrupted(undefined, { cause: error });
   }
+}
+
+function checkAlive({ job }: Run): void {
+  if (!job.alive()) throw new ImportInterrupted('The job was taken over while this import ran.');
 }
 
 /** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */
@@ -290,8 +294,8 @@ async function endDone(rooms: ImportRooms, run: Run): Promise<void> {
   const counts = `${read} read, ${written} written, ${refused.length} refused`;
   const message = `${order.dry_run ? 'Tried to import' : 'Imported'} into ${placeOf(order)}: ${counts}`;
   await run.job.finish({ phase: 'done', backup_id: order.backup?.backup_id, current: bytes, total: bytes, message });
-  // Taken over in the last moment: the job says that it failed.
-  if (!run.job.alive()) throw new ImportInterrupted();
+  // In the last moment: the job says that it failed.
+  checkAlive(run);
   await noteEnd(rooms, run, { phase: 'done', message, code: null });
 }
 

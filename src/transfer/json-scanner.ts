@@ -128,7 +128,11 @@ export class JsonScanner {
     this.#containers = new Uint8Array(maxDepth + 1);
   }
 
-  /** Reads on from `block[from]`. Gives how far it came: the block's length, unless a group is full. */
+  /**
+   * Reads on from `block[from]`. Gives how far it came: the block's length, unless a group is full.
+   *
+   * One long function, since state and place stay in registers so; what comes once an item or less is in others.
+   */
   scan(block: Uint8Array, from: number): number {
     let state = this.#state;
     let at = from;
