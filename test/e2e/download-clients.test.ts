@@ -4,6 +4,7 @@ import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
 import {
   bearer,
   curlTo,
+  cutAfter,
   fileSize,
   headersOf,
   MIB,
@@ -41,13 +42,6 @@ function address(receipt: Receipt, query = ''): string {
 }
 
 const IDENTITY = ['-H', 'Accept-Encoding: identity'];
-
-/** The first bytes of a download in `file`; curl's connection breaks behind them, whatever the machine's speed. */
-async function cutAfter(bytes: number, url: string, file: string): Promise<void> {
-  const env = { TOKEN: vault.token, URL: url, FILE: file };
-  const ask = 'curl -s -H "Authorization: Bearer $TOKEN" -H "Accept-Encoding: identity" "$URL"';
-  await runs('bash', ['-c', `${ask} | head -c ${bytes} > "$FILE"`], { env });
-}
 
 describe('the zstd command line', () => {
   it('accepts what is stored: -t, -l, and -d gives the file that was uploaded', async () => {
@@ -188,7 +182,9 @@ describe('curl', () => {
 
 describe('readers that leave in the middle', () => {
   it.each(['', '?format=zst', '?format=gz'])('hold nothing that others wait for (download%s)', async (query) => {
-    await Promise.all(Array.from({ length: 12 }, () => cutAfter(1_500_000, address(packed, query), '/dev/null')));
+    await Promise.all(
+      Array.from({ length: 12 }, () => cutAfter(vault, 1_500_000, address(packed, query), '/dev/null')),
+    );
     const back = files.path('after-leaving.back');
     const began = Date.now();
     await curlTo(back, [...bearer(vault), ...IDENTITY, '-m', '30', address(packed)]);
@@ -232,7 +228,7 @@ describe('wget -c', () => {
     const whole = files.path(`whole.${way}`);
     await curlTo(whole, [...bearer(vault), ...IDENTITY, url]);
     const cut = files.path(`cut.${way}`);
-    await cutAfter(2_500_000, url, cut);
+    await cutAfter(vault, 2_500_000, url, cut);
     expect(fileSize(cut)).toBe(2_500_000);
     expect(fileSize(cut)).toBeLessThan(fileSize(whole));
     const rest = await runs('wget', ['-c', '-O', cut, '--header', `Authorization: Bearer ${vault.token}`, url]);
