@@ -195,7 +195,7 @@ export const INDEX_PART_BYTES = 5 * MIB;
 /** Batches in work at once: half of the six connections that a request has (Workers limits), the rest is for its source. */
 export const BATCHES_IN_WORK = 3;
 
-/** Rows of an import that are written together, and the JSON text of them, which one statement takes; a larger row goes alone. */
+/** Rows of an import that are written together, and their JSON text, for one statement; a larger row goes alone. */
 export const IMPORT_BATCH_ROWS = 100;
 export const IMPORT_BATCH_BYTES = INSERT_JSON_BYTES;
 /** JSON text of one row: a row of D1 ({@link D1_VALUE_BYTES}) that is all BLOB takes a third more, in base64. */

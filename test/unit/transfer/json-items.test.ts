@@ -299,7 +299,51 @@ describe('a small document', () => {
       await expectAsParsed(Uint8Array.from(changed), first);
     }
   });
+
+  it('of lines changed at random is read as JSON.parse reads its lines, or refused in the first that it does not', async () => {
+    const pick = dice(4711);
+    const lines = utf8('{"id":1,"n":"ä😀"}\r\n\n[null,-1.5e+7]\n"x"\n 12 \n{"a":{"b":[true]}}');
+    const alphabet = utf8('[]{}",:\\u019e-. \n\r\ttä');
+    for (let round = 0; round < 4000; round++) {
+      const changed = [...lines];
+      for (let change = 0; change <= pick(3); change++) {
+        changed.splice(pick(changed.length), pick(3), ...(pick(2) === 0 ? [alphabet[pick(alphabet.length)] ?? 0] : []));
+      }
+      await expectAsParsedByLine(Uint8Array.from(changed));
+    }
+  });
 });
+
+async function expectAsParsedByLine(bytes: Uint8Array): Promise<void> {
+  const { items, refused } = await read(bytes, { format: 'ndjson', chunkBytes: 1 + (bytes.length % 50) });
+  const values: unknown[] = [];
+  let offset = 0;
+  for (const line of linesOf(bytes)) {
+    const blank = line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
+    const value = blank ? undefined : parse(line);
+    if (!blank && value === undefined) {
+      expect(refused?.code, new TextDecoder().decode(bytes)).toBe('malformed-json');
+      expect(refused?.offset).toBeGreaterThanOrEqual(offset);
+      expect(refused?.offset).toBeLessThanOrEqual(offset + line.length);
+      break;
+    }
+    if (!blank) values.push(value);
+    offset += line.length + 1;
+  }
+  if (offset > bytes.length) expect(refused, new TextDecoder().decode(bytes)).toBeNull();
+  // A value that is whole before what is wrong on its line is one.
+  expect(items.length).toBeLessThanOrEqual(values.length + (refused ? 1 : 0));
+  expect(items.slice(0, values.length).map((item) => JSON.parse(item.text))).toEqual(values);
+  for (const item of items.slice(values.length)) expect(item.offset).toBeGreaterThanOrEqual(offset);
+}
+
+function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at <= bytes.length; ) {
+    const end = bytes.indexOf(0x0a, at);
+    yield bytes.subarray(at, end < 0 ? bytes.length : end);
+    at = end < 0 ? bytes.length + 1 : end + 1;
+  }
+}
 
 /** `firstChange`: nothing before it can be wrong. */
 async function expectAsParsed(bytes: Uint8Array, firstChange: number): Promise<void> {
