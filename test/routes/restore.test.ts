@@ -108,6 +108,16 @@ describe('POST /backup/{id}/restore', () => {
   });
 
   it.each([
+    ['empty.ndjson', '?compression=zstd'],
+    ['empty.ndjson', '?compression=none'],
+    ['empty.json', ''],
+  ])('of nothing, as %s%s, has no rows', async (name, query) => {
+    const { backup_id } = await put(name, '', query);
+    expect(await restored(backup_id)).toMatchObject({ read: 0, written: 0, refused: [] });
+    await expectProblem(await restoring(backup_id, '&format=json'), 400, 'malformed-json');
+  });
+
+  it.each([
     ['site.tar', '[]'],
     ['rows.csv', 'id\n1\n'],
     ['dump.sql.gz', '[]'],
