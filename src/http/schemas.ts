@@ -392,6 +392,10 @@ export const CapabilitiesSchema = z
     chunk_sizes: z.object({ frame_bytes: bytes, part_bytes: bytes }),
     codecs: z.array(z.string()),
     formats: z.array(z.string()),
+    encryption: z.object({
+      format: z.literal('age'),
+      by_default: z.boolean().openapi({ description: 'Whether uploads that name no recipient are encrypted too' }),
+    }),
     engine: z.enum(['native', 'wasm']),
     highest_level: z.number().int(),
     default_level: z.number().int(),

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { MEMORY } from '../../src/shared/limits.ts';
 import { tarOf } from '../support/archives.ts';
 import { ask, expectProblem, put, sample } from '../support/vault.ts';
 
@@ -27,11 +28,33 @@ describe('what is open to everybody', () => {
       '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/verify',
       '/tokens',
       '/export/stream',
+      '/import/stream',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/restore',
     ]) {
       const response = await ask(path, { ...open, method: 'OPTIONS' });
       expect(response.status, path).toBe(204);
       expect(response.headers.get('allow')).toContain('OPTIONS');
     }
+  });
+
+  it('tells what the vault can do, and what each operation may hold', async () => {
+    const told = await (await ask('/capabilities', open)).json<Record<string, unknown>>();
+    expect(told).toMatchObject({ codecs: ['zstd', 'none'], encryption: { format: 'age', by_default: false } });
+    const { upload, import: rows } = MEMORY.operations;
+    expect(told.memory).toMatchObject({
+      isolate_transfer_bytes: MEMORY.isolateBytes,
+      operations: {
+        upload: {
+          budget_bytes: upload.budgetBytes,
+          chunk_bytes: upload.chunkBytes,
+          level: upload.level,
+          parallel_tasks: upload.parallelTasks,
+        },
+        import: { budget_bytes: rows.budgetBytes, batch: rows.batch, parallel_tasks: rows.parallelTasks },
+      },
+    });
+    const shown = Object.keys((told.memory as { operations: object }).operations);
+    expect(shown).toEqual(Object.keys(MEMORY.operations));
   });
 
   it('tells strangers nothing and wrong methods what is right', async () => {

@@ -38,6 +38,7 @@ export function serviceRoutes(app: App): void {
         chunk_sizes: { frame_bytes: FRAME_BYTES, part_bytes: PART_BYTES },
         codecs: ['zstd', 'none'],
         formats: ['zst', 'gz'],
+        encryption: { format: 'age' as const, by_default: config.defaultRecipients.length > 0 },
         engine: engine.name,
         highest_level: engine.highestLevel,
         default_level: MEMORY.operations.upload.level,
