@@ -9,7 +9,7 @@ import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { VaultError } from '../shared/errors.ts';
 import { DECODE_READ_BYTES, STORED_READ_BYTES } from '../shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../shared/seek-points.ts';
-import { type ByteStream, type Pieces, readAhead } from '../shared/streams.ts';
+import { type ByteStream, type Pieces, readAhead, retold } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
@@ -147,16 +147,12 @@ function unwrapped(
       : inClear<[]>();
   if (encryption?.by === 'sender' && identity !== null) {
     const sent: Pieces = content;
-    return asSent(pipeline<['age']>(sent).through(decrypt(identity)));
+    return retold(pipeline<['age']>(sent).through(decrypt(identity)), asSent);
   }
   return way === 'gzip' ? content.through(gzip()) : content;
 }
 
 /** A file that came encrypted and cannot be opened is not damaged here: it is as it was sent. */
-async function* asSent(pieces: Pieces): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield* pieces;
-  } catch (error) {
-    throw error instanceof MalformedAge ? new VaultError(error.code, error.message, { cause: error }) : error;
-  }
+function asSent(error: unknown): unknown {
+  return error instanceof MalformedAge ? new VaultError(error.code, error.message, { cause: error }) : error;
 }

@@ -12,7 +12,7 @@ import { hex, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY, PART_BYTES } from '../shared/limits.ts';
-import type { Pieces } from '../shared/streams.ts';
+import { type Pieces, peek, retold } from '../shared/streams.ts';
 import { backupPrefix, dataKey, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
@@ -296,39 +296,6 @@ function noteEnd({ catalogue }: UploadRooms, order: UploadOrder, started_at: str
 }
 
 /** What breaks while we read is the sender's connection, unless a parser of ours said otherwise. */
-async function* fromSender(content: Pieces): AsyncGenerator<Uint8Array, void, undefined> {
-  const pieces = content[Symbol.asyncIterator]();
-  try {
-    while (true) {
-      const { done, value } = await nextFromSender(pieces);
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await pieces.return?.();
-  }
-}
-
-async function nextFromSender(pieces: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {
-  try {
-    return await pieces.next();
-  } catch (error) {
-    throw error instanceof VaultError ? error : new UploadInterrupted({ cause: error });
-  }
-}
-
-/** Pulls the first piece to see what the content is, and gives it back in front of the others. */
-async function peek(
-  source: AsyncGenerator<Uint8Array, void, undefined>,
-): Promise<{ first: Uint8Array; pieces: Pieces }> {
-  const { done, value } = await source.next();
-  async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
-    try {
-      if (!done) yield value;
-      yield* source;
-    } finally {
-      await source.return();
-    }
-  }
-  return { first: done ? new Uint8Array(0) : value, pieces: pieces() };
+function fromSender(content: Pieces): Pieces {
+  return retold(content, (error) => (error instanceof VaultError ? error : new UploadInterrupted({ cause: error })));
 }

@@ -1,13 +1,15 @@
 import type { Backup, Damage } from '../catalogue/backups.ts';
-import { type Sha256Digest, sha256Digest } from '../codec/digest.ts';
+import { sha256Digest } from '../codec/digest.ts';
+import { pipeline } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
 import { type ReadBytes, readStoredTable, type StoredForm } from '../codec/seekable/seek-table-points.ts';
+import { digest, meter } from '../codec/stages.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { hex, release } from '../shared/bytes.ts';
 import { DECODE_READ_BYTES, FRAME_BYTES } from '../shared/limits.ts';
-import { type Pieces, readAhead } from '../shared/streams.ts';
+import { readAhead } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readResuming } from '../store/resuming-read.ts';
@@ -71,7 +73,10 @@ async function checkObject(
   const key = dataKey(backup.backup_id);
   const storedDigest = sha256Digest();
   const source = readResuming(store, key, { offset: 0, length: objectBytes }, { pieceBytes: DECODE_READ_BYTES });
-  const pieces = readAhead(digested(source, storedDigest, onRead));
+  const read = pipeline(source)
+    .through(digest(storedDigest))
+    .through(meter((_, bytes) => onRead(bytes)));
+  const pieces = readAhead(read);
   const reader = new ByteReader(pieces, Math.min(READER_BYTES, objectBytes));
   try {
     const frames = await checkContent(reader, engine, backup, objectBytes, (span) => store.readBytes(key, span));
@@ -100,16 +105,6 @@ function digestFault(content: ContentState, bytesAgree: boolean): Fault | null {
       ? 'the content has another SHA-256 than what was uploaded'
       : `the stored bytes have another SHA-256 than when they were written${still}`;
   return { reason, frame: null, offset: null };
-}
-
-async function* digested(source: Pieces, digest: Sha256Digest, onRead: (bytes: number) => void) {
-  let read = 0;
-  for await (const piece of source) {
-    digest.update(piece);
-    read += piece.length;
-    onRead(read);
-    yield piece;
-  }
 }
 
 /** What of the object's content was found, up to its own SHA-256. */

@@ -65,6 +65,37 @@ export const readAhead: Stage = async function* readingAhead(source) {
   }
 };
 
+/**
+ * Pulls the first piece (no bytes where there is none) to see what a source is. `pieces` begin with it and stand in the
+ * source's place; who never pulls them leaves the source himself.
+ */
+export async function peek(source: Pieces): Promise<{ readonly first: Uint8Array; readonly pieces: Pieces }> {
+  const iterator = source[Symbol.asyncIterator]();
+  const { done, value } = await iterator.next();
+  async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      if (done) return;
+      yield value;
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  }
+  return { first: done ? new Uint8Array(0) : value, pieces: pieces() };
+}
+
+/** The pieces of `source`, whose errors are thrown as what `retell` makes of them. A consumer's own errors are its own. */
+export async function* retold(
+  source: Pieces,
+  retell: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* source;
+  } catch (error) {
+    throw retell(error);
+  }
+}
+
 /** A pair like a TransformStream's: write into one, read from the other. */
 export interface StreamPair {
   readonly writable: WritableStream<Uint8Array>;

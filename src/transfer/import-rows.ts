@@ -1,5 +1,7 @@
 import { ulid } from 'ulidx';
 import { type JobEnding, noteJob, recordJob } from '../catalogue/jobs.ts';
+import { pipeline } from '../codec/pipeline.ts';
+import { meter } from '../codec/stages.ts';
 import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
 import type { Table } from '../databases/table.ts';
 import type { TaskRun } from '../progress/messages.ts';
@@ -8,7 +10,7 @@ import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { IMPORT_BATCH_BYTES, IMPORT_BATCH_ROWS, IMPORT_DEPTH, IMPORT_ROW_BYTES, MEMORY } from '../shared/limits.ts';
-import type { Pieces } from '../shared/streams.ts';
+import { type Pieces, retold } from '../shared/streams.ts';
 import { jsonItems } from './json-items.ts';
 import type { JsonFormat, JsonItem } from './json-scanner.ts';
 import { ItemTooLarge, MalformedJson } from './malformed-json.ts';
@@ -213,19 +215,19 @@ class ItemsRead {
 /** The content as it comes. What breaks while we read is the sender's connection, unless somebody said otherwise. */
 async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
   const { content, total, exact } = run.order;
-  const message = `Importing into ${placeOf(run.order)}`;
-  try {
-    for await (const piece of content) {
-      run.bytes += piece.length;
-      checkAlive(run);
-      const rows = run.read === 1 ? '1 row' : `${run.read} rows`;
-      run.job.publish({ phase: 'importing', current: run.bytes, total, message: `${message}: ${rows} read` });
-      yield piece;
-    }
-    if (exact && run.bytes !== total) throw new ImportInterrupted();
-  } catch (error) {
-    throw error instanceof VaultError ? error : new ImportInterrupted(undefined, { cause: error });
-  }
+  const sent = retold(content, (error) =>
+    error instanceof VaultError ? error : new ImportInterrupted(undefined, { cause: error }),
+  );
+  yield* pipeline(sent).through(meter((_, bytes) => onRead(run, bytes)));
+  if (exact && run.bytes !== total) throw new ImportInterrupted();
+}
+
+function onRead(run: Run, bytes: number): void {
+  run.bytes = bytes;
+  checkAlive(run);
+  const rows = run.read === 1 ? '1 row' : `${run.read} rows`;
+  const message = `Importing into ${placeOf(run.order)}: ${rows} read`;
+  run.job.publish({ phase: 'importing', current: bytes, total: run.order.total, message });
 }
 
 function checkAlive({ job }: Run): void {
