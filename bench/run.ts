@@ -15,7 +15,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { codecAlone, codecTable } from './parts/codec.ts';
+import { encryption } from './parts/encryption.ts';
 import { jsonExport } from './parts/json-export.ts';
+import { jsonImport } from './parts/json-import.ts';
+import { longFlows } from './parts/long-flows.ts';
 import { indexedUploads, manyFiles } from './parts/member-index.ts';
 import { memory } from './parts/memory.ts';
 import { fanOut, slowSubscriber } from './parts/progress.ts';
@@ -35,6 +38,9 @@ const PARTS: Readonly<Record<string, Part>> = {
   'codec-table': codecTable,
   memory,
   export: jsonExport,
+  import: jsonImport,
+  encryption,
+  'long-flows': longFlows,
   'fan-out': fanOut,
   'slow-subscriber': slowSubscriber,
   'random-access': randomAccess,

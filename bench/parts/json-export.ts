@@ -1,24 +1,30 @@
-/** 100,000 rows as JSON while they are read. */
+/** 100,000 rows as JSON while they are read: of the catalogue, and of a table. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { heapRow, sampleHeap } from '../support/heap-sampler.ts';
 import type { Bench, Part } from '../support/part.ts';
-import type { Row } from '../support/report.ts';
+import { type Row, speed } from '../support/report.ts';
+import { alternate } from '../support/rounds.ts';
+import { fillWithRows } from '../support/rows.ts';
 import { get } from '../support/transfer.ts';
 import { type BenchVault, bearer, INSTRUMENTED_VAULT, migrate, runSql, startVault } from '../support/vault.ts';
 
 const ROWS = 100_000;
 /** Nothing large is held: a page of rows, and the garbage of the last ones. */
 const LIMIT_MIB = 100;
+/** Several times over, for there to be a curve. */
+const RUNS = 20;
+const BAR = 0.7;
 
 export const jsonExport: Part = async (bench) => {
   const rows = bench.quick ? ROWS / 10 : ROWS;
   const state = bench.fresh('export-vault');
   migrate(INSTRUMENTED_VAULT, state);
   runSql(INSTRUMENTED_VAULT, state, manyBackups(rows));
+  fillWithRows(rows, (sql, database) => runSql(INSTRUMENTED_VAULT, state, sql, database));
   const vault = await startVault(INSTRUMENTED_VAULT, state);
   try {
-    return { rows: [await firstByte(vault), await allRows(bench, vault, rows)] };
+    return { rows: [await firstByte(vault), await allRows(bench, vault, rows), await ofTable(bench, vault, rows)] };
   } finally {
     await vault.stop();
   }
@@ -41,8 +47,7 @@ async function allRows(bench: Bench, vault: BenchVault, rows: number): Promise<R
   const file = join(bench.directory, 'export.json');
   const sampler = await sampleHeap(vault);
   const times: number[] = [];
-  // Several times over, for there to be a curve.
-  for (let run = 0; run < (bench.quick ? 5 : 20); run++) {
+  for (let run = 0; run < RUNS; run++) {
     times.push((await get(`${vault.url}/export/stream?format=json`, vault.token, file)).seconds);
   }
   const samples = await sampler.stop();
@@ -57,6 +62,29 @@ async function allRows(bench: Bench, vault: BenchVault, rows: number): Promise<R
     ...row,
     measured: `${row.measured}; ${exported.length.toLocaleString('en')} rows in ${times.at(-1)?.toFixed(1)} s`,
     passes: whole && row.passes === true,
+  };
+}
+
+/** Against the same queries, their pages dropped. */
+async function ofTable({ directory, rounds }: Bench, vault: BenchVault, rows: number): Promise<Row> {
+  const file = join(directory, 'items.ndjson');
+  const address = `${vault.url}/export/stream?database=sample&table=items&format=ndjson`;
+  await get(address, vault.token, file);
+  const exported = readFileSync(file, 'utf8');
+  if (exported.split('\n').length - 1 !== rows) throw new Error('not all rows were exported');
+  const noted = await fetch(`${vault.url}/bench/rows/note-pages`);
+  const pages = (await noted.json()) as { queries: number; rows: number };
+  if (pages.rows !== rows) throw new Error(`${pages.rows} of ${rows} rows are in the pages`);
+  const ours = async () => (await get(address, vault.token)).seconds;
+  const control = async () => (await get(`${vault.url}/bench/rows/read-pages`)).seconds;
+  const ratio = await alternate(rounds, ours, control);
+  const perSecond = Math.round(rows / ratio.seconds).toLocaleString('en');
+  return {
+    what: `export of ${rows.toLocaleString('en')} rows of a table / reading the same pages and dropping them`,
+    bar: String(BAR),
+    measured: `${ratio.ratio.toFixed(2)} (${perSecond} rows/s, ${speed(Buffer.byteLength(exported), ratio.seconds)})`,
+    passes: ratio.ratio >= BAR,
+    facts: { ...ratio, pages },
   };
 }
 

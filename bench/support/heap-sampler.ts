@@ -1,8 +1,8 @@
 /** Samples what a Worker's isolate holds while it works. */
-import { readdirSync, readFileSync } from 'node:fs';
 import { type HeapUsage, openHeap } from './isolate-heap.ts';
 import type { LocalWorker } from './local-worker.ts';
 import { mib, type Row } from './report.ts';
+import { residentBytes, runtimeProcesses } from './runtime-processes.ts';
 
 const SAMPLE_MS = 250;
 const MIB = 1024 * 1024;
@@ -60,36 +60,4 @@ export function heapRow(what: string, limitMib: number, samples: readonly HeapSa
     passes: samples.length > 4 && most < limitMib * MIB && flat,
     facts: samples,
   };
-}
-
-/** The ids of the processes named workerd in a process group. None where there is no /proc. */
-function runtimeProcesses(group: number): number[] {
-  try {
-    return readdirSync('/proc')
-      .map(Number)
-      .filter((pid) => Number.isInteger(pid) && isRuntimeOf(pid, group));
-  } catch {
-    return [];
-  }
-}
-
-function isRuntimeOf(pid: number, group: number): boolean {
-  try {
-    const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
-    return name === 'workerd' && Number(rest?.split(' ')[2]) === group;
-  } catch {
-    return false;
-  }
-}
-
-function residentBytes(pids: readonly number[]): number {
-  let kib = 0;
-  for (const pid of pids) {
-    try {
-      kib += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
-    } catch {
-      // Ended meanwhile.
-    }
-  }
-  return kib * 1024;
 }

@@ -18,11 +18,15 @@ export interface LocalWorker {
   stop(): Promise<void>;
 }
 
-/** `config`: path from the project's root. `state`: the directory of R2, D1 and the Durable Objects. */
+/**
+ * `config`: path from the project's root. `state`: the directory of R2, D1 and the Durable Objects. `v8Flags`: of the
+ * whole runtime, simulators and all.
+ */
 export async function startWorker(
   config: string,
   state: string,
   vars: Readonly<Record<string, string>> = {},
+  v8Flags = '',
 ): Promise<LocalWorker> {
   const [port, inspectorPort] = [await freePort(), await freePort()];
   const child = spawn(
@@ -34,7 +38,7 @@ export async function startWorker(
       ...Object.entries(vars).flatMap(([name, value]) => ['--var', `${name}:${value}`]),
     ],
     // A group of its own: wrangler's runtime is a grandchild, and all of it has to stop.
-    { cwd: ROOT, env: QUIET, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+    { cwd: ROOT, env: { ...QUIET, ...withFlags(v8Flags) }, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   );
   const said: string[] = [];
   child.stdout.on('data', (text) => said.push(String(text)));
@@ -57,6 +61,10 @@ export async function startWorker(
     throw error;
   }
   return worker;
+}
+
+function withFlags(v8Flags: string): Record<string, string> {
+  return v8Flags === '' ? {} : { MINIFLARE_WORKERD_V8_FLAGS: v8Flags };
 }
 
 /** Runs a wrangler command to its end; throws with its output where it fails. */

@@ -17,6 +17,11 @@ export function putFile(url: string, file: string, token = ''): Promise<Transfer
   return curl(['-T', file, url], token);
 }
 
+/** POST of a file with its length. */
+export function postFile(url: string, file: string, token = ''): Promise<Transfer> {
+  return curl(['-X', 'POST', '-T', file, url], token);
+}
+
 /** PUT of `times` copies of a file as one body without a length. */
 export function putCopies(url: string, file: string, times: number, token = ''): Promise<Transfer> {
   async function* copies() {
@@ -25,13 +30,14 @@ export function putCopies(url: string, file: string, times: number, token = ''):
   return putPieces(url, copies(), token);
 }
 
-/** PUT of a body without a length, which is made while it goes out. Its pieces are better large. */
+/** A body without a length, which is made while it goes out. Its pieces are better large. */
 export function putPieces(
   url: string,
   pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   token = '',
+  method: 'PUT' | 'POST' = 'PUT',
 ): Promise<Transfer> {
-  return curl(['-T', '-', url], token, async (input) => {
+  return curl(['-X', method, '-T', '-', url], token, async (input) => {
     for await (const piece of pieces) {
       if (!input.write(piece)) await once(input, 'drain');
     }
@@ -43,6 +49,12 @@ export function putPieces(
 export function get(url: string, token = '', file = '/dev/null', range = ''): Promise<Transfer> {
   const span = range === '' ? [] : ['-r', range];
   return curl(['-o', file, '-H', 'Accept-Encoding: identity', ...span, url], token);
+}
+
+/** GET of an encrypted backup's content, to nowhere. */
+export function getDecrypted(url: string, token: string, identity: string): Promise<Transfer> {
+  const headers = ['-H', 'Accept-Encoding: identity', '-H', `X-Age-Identity: ${identity}`];
+  return curl(['-o', '/dev/null', ...headers, url], token);
 }
 
 async function curl(

@@ -18,24 +18,31 @@ export const VAULT = 'wrangler.toml';
 /** The vault with `bench/workers/instrumented.ts` around it. */
 export const INSTRUMENTED_VAULT = 'bench/workers/instrumented.wrangler.toml';
 const CATALOGUE = 'coldstream-catalogue';
+/** The database that import and export have to try. */
+export const SAMPLE = 'coldstream-sample';
 
-export async function startVault(config: string, state: string): Promise<BenchVault> {
+export async function startVault(
+  config: string,
+  state: string,
+  vars: Readonly<Record<string, string>> = {},
+  v8Flags = '',
+): Promise<BenchVault> {
   const token = randomBytes(24).toString('hex');
   migrate(config, state);
-  const worker = await startWorker(config, state, {
-    ADMIN_TOKEN: token,
-    LINK_SIGNING_KEYS: `bench:${randomBytes(32).toString('base64url')}`,
-  });
+  const secrets = { ADMIN_TOKEN: token, LINK_SIGNING_KEYS: `bench:${randomBytes(32).toString('base64url')}` };
+  const worker = await startWorker(config, state, { ...secrets, ...vars }, v8Flags);
   return { ...worker, token };
 }
 
 export function migrate(config: string, state: string): void {
-  wrangler('d1', 'migrations', 'apply', CATALOGUE, '--local', '--config', config, '--persist-to', state);
+  for (const database of [CATALOGUE, SAMPLE]) {
+    wrangler('d1', 'migrations', 'apply', database, '--local', '--config', config, '--persist-to', state);
+  }
 }
 
-/** Runs SQL on a catalogue whose vault is not running. */
-export function runSql(config: string, state: string, sql: string): void {
-  wrangler('d1', 'execute', CATALOGUE, '--local', '--yes', '--config', config, '--persist-to', state, '--command', sql);
+/** Runs SQL on a database whose vault is not running. */
+export function runSql(config: string, state: string, sql: string, database = CATALOGUE): void {
+  wrangler('d1', 'execute', database, '--local', '--yes', '--config', config, '--persist-to', state, '--command', sql);
 }
 
 export function uploadUrl(vault: BenchVault, options: Readonly<Record<string, string>> = {}): string {

@@ -1,10 +1,11 @@
 /**
  * The vault, and beside it routes that drive what no client can drive: a job's publisher, an export whose pages are
- * counted, and reads of the bucket, counted and bare.
+ * counted, reads of the bucket, counted and bare, and rows of a table with less around them than the vault has.
  */
 import vault, { ProgressRoom } from '../../src/index.ts';
 import { type Env, services } from '../../src/services.ts';
 import { countedEnv, forget, takeReads } from './reads.ts';
+import { rows } from './rows.ts';
 
 export { ProgressRoom };
 
@@ -13,6 +14,7 @@ export default {
     const url = new URL(request.url);
     const number = (name: string) => Number(url.searchParams.get(name));
     const job = url.searchParams.get('job') ?? 'bench';
+    if (url.pathname.startsWith('/bench/rows/')) return rows(request, env);
     switch (url.pathname) {
       case '/bench/publish':
         return Response.json(await publish(env, job, number('updates'), number('every_ms')));
