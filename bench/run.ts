@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: every figure that the README quotes, as ratios to a control in the same run on the same machine.
  *
- *   npm run bench                      all of it: about a quarter of an hour
+ *   npm run bench                      all of it: about twenty minutes
  *   npm run bench -- --quick           small and coarse: does it work
  *   npm run bench -- --only uploads    one part (may be given again)
  *   npm run bench -- --rounds 9        more pairs a ratio

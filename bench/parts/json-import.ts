@@ -76,7 +76,7 @@ async function atOnce(scene: Scene): Promise<Row> {
   const share = median(busy);
   return {
     what: 'the same rows without a job: 3 batches in flight / 1',
-    bar: `${AT_ONCE_BAR}, or no such time to hide`,
+    bar: `${AT_ONCE_BAR} where there is time to hide`,
     measured:
       `${three.ratio.toFixed(2)} (${perSecond(rows, three)}), ${MANY} in flight ${many.ratio.toFixed(2)}; the one thread ` +
       `of Worker and database computes for ${(100 * share).toFixed(0)} % of the time with 1 in flight; ` +

@@ -34,7 +34,7 @@ interface Flow {
 }
 
 export const longFlows: Part = async (bench) => {
-  const bytes = (bench.quick ? GIB_MIB / 8 : GIB_MIB) * MIB;
+  const bytes = (bench.quick ? GIB_MIB / 4 : GIB_MIB) * MIB;
   const rows: Row[] = [];
   for (const v8Flags of [BOUNDED, '']) {
     for (const flow of flows(bench, bytes)) rows.push(await watched(flow, v8Flags));
