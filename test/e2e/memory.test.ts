@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openHeap } from '../../bench/support/isolate-heap.ts';
 import { freePort } from '../../bench/support/local-worker.ts';
@@ -99,6 +100,9 @@ interface Flow {
   readonly work: () => Promise<unknown>;
 }
 
+const identity = await generateX25519Identity();
+const recipient = await identityToRecipient(identity);
+
 /** In this order: what goes out, has come in before. */
 const FLOWS: readonly Flow[] = [
   up('a file that is compressed here', 'large.bin', 'large.tar.gz', '?compression=zstd'),
@@ -108,9 +112,11 @@ const FLOWS: readonly Flow[] = [
   up('an archive within gzip', 'site.tar.gz', 'site.tar.gz'),
   up('an archive within zstd', 'site.tar.zst', 'site.tar.zst'),
   form(),
+  up('a file that is encrypted here', 'large.bin', 'secret.tar.gz', `?compression=zstd&recipient=${recipient}`),
   down('stored', 'what is stored, as it is', 'large.tar.gz', '/download?format=zst'),
   down('stored', 'what came as it is', 'plain.tar.gz', '/download'),
   down('decoded', 'content', 'large.tar.gz', '/download'),
+  down('decoded', 'content that is decrypted', 'secret.tar.gz', '/download', { 'x-age-identity': identity }),
   down('gzip', 'content as gzip', 'large.tar.gz', '/download?format=gz'),
   down('range', 'a range of content', 'large.tar.gz', '/download', { range: `bytes=1000-${CONTENT_BYTES - 1000}` }),
   down('member', 'a file of an archive', 'site.tar', '/files/large.bin'),
@@ -121,6 +127,7 @@ const FLOWS: readonly Flow[] = [
   { operation: 'export', what: 'a table', work: () => read('/export/stream?format=json&table=jobs') },
   { operation: 'import', what: 'many rows', work: () => importRows('rows.ndjson', ROWS) },
   { operation: 'import', what: 'large rows', work: () => importRows('large.ndjson', LARGE_ROWS) },
+  { operation: 'export', what: 'large rows', work: () => read('/export/stream?database=sample&table=items') },
   up('a document of rows', 'rows.ndjson', 'rows.ndjson', '?compression=zstd'),
   up('a document of large rows', 'large.ndjson', 'large.ndjson', '?compression=none'),
   { operation: 'restore', what: 'many rows', work: () => restore('rows.ndjson', ROWS) },
