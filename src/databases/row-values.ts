@@ -4,6 +4,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { MAX_INTEGER, MIN_INTEGER } from '../shared/limits.ts';
+import { shownName } from '../shared/shown-name.ts';
 import type { Column, Table } from './table.ts';
 
 export interface JsonRow {
@@ -43,7 +44,7 @@ export function columnsOf(table: Table, keys: readonly string[]): Column[] {
   const named = new Set(keys);
   const columns = table.columns.filter(({ name }) => named.delete(name));
   for (const key of named) {
-    if (!table.generated.has(key)) throw new RowRefused(`the table has no column ${JSON.stringify(key)}`);
+    if (!table.generated.has(key)) throw new RowRefused(`the table has no column ${shownName(key)}`);
   }
   if (columns.length === 0) throw new RowRefused('it names no column of the table');
   return columns;

@@ -3,9 +3,6 @@
  * are compared with the schema as bound values. What is put into SQL as identifiers comes out of the schema alone.
  */
 
-/** Queries that {@link openTable} makes. */
-export const OPEN_TABLE_QUERIES = 3;
-
 export interface Column {
   readonly name: string;
   /** The name in SQL. */

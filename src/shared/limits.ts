@@ -202,6 +202,14 @@ export const IMPORT_BATCH_BYTES = INSERT_JSON_BYTES;
 export const IMPORT_ROW_BYTES = 3 * MIB;
 /** Arrays and objects of a row within each other: a row is flat but for its BLOBs, the rest is refused row by row. */
 export const IMPORT_DEPTH = 100;
+/**
+ * Values of one item of JSON, itself and those within it, up to which it is looked into: a table of D1 has 100 columns
+ * (D1 limits), and a BLOB is two values. Millions of small ones fit into {@link IMPORT_ROW_BYTES}, and each would be an
+ * object in memory.
+ */
+export const JSON_ITEM_VALUES = 1_000;
+/** Of a name that came from a client, in what it is told: a key may be as long as a row. */
+export const SHOWN_NAME_CHARS = 100;
 /** Rows that an import may refuse and go on: by default, and at most, since all of them are told. */
 export const IMPORT_ERRORS = 100;
 export const MAX_IMPORT_ERRORS = 1_000;

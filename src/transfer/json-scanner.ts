@@ -1,3 +1,4 @@
+import { JSON_ITEM_VALUES } from '../shared/limits.ts';
 import {
   afterDigits,
   BYTE,
@@ -38,7 +39,12 @@ export interface JsonItem {
   /** Its JSON text as it stood. */
   readonly text: string;
   readonly kind: 'object' | 'array' | 'string' | 'number' | 'boolean' | 'null';
-  /** Of the object itself, unescaped, in their order. Objects with the same keys mostly share the array. */
+  /** Itself and all that are within it. */
+  readonly values: number;
+  /**
+   * Of the object itself, unescaped, in their order; none where it has more than {@link JSON_ITEM_VALUES}. Objects with
+   * the same keys mostly share the array.
+   */
   readonly keys: readonly string[];
   /** A key that stands twice in it. */
   readonly duplicate: string | null;
@@ -100,6 +106,7 @@ export class JsonScanner {
   /** Where the open item begins in the block; negative where it began in an earlier one; null where none is open. */
   #start: number | null = null;
   #kind: JsonItem['kind'] = 'null';
+  #values = 0;
   #flat = true;
   #plain = true;
   readonly #keys = new JsonKeys();
@@ -170,7 +177,7 @@ export class JsonScanner {
           case IN.key:
             if (byte === BYTE.quote) {
               this.#isKey = true;
-              if (this.#depth === 1) this.#keys.mark(at + 1 - (this.#start ?? 0));
+              this.#markKey(at + 1);
               state = IN.string;
             } else if (byte === BYTE.closeBrace && state === IN.firstKey) state = this.#close(block, at);
             else return this.#fail(at, end, EXPECTED[state]);
@@ -220,7 +227,7 @@ export class JsonScanner {
           if (at === end) continue;
           if (what === STRING_END) {
             if (this.#isKey) {
-              if (this.#depth === 1) this.#keys.mark(at - (this.#start ?? 0));
+              this.#markKey(at);
               this.#isKey = false;
               state = IN.colon;
               at += 1;
@@ -360,6 +367,7 @@ export class JsonScanner {
     const kind = KIND_OF[byte] as number;
     if (kind === 0) return WRONG;
     if (this.#depth === 0) this.#open(kind, at);
+    this.#values += 1;
     switch (kind) {
       case KIND.object:
         return this.#nest(OBJECT) ? IN.firstKey : TOO_DEEP;
@@ -382,9 +390,15 @@ export class JsonScanner {
     this.#start = at;
     this.#startShrunk = this.#shrunk;
     this.#kind = KIND_NAMES[kind] as JsonItem['kind'];
+    this.#values = 0;
     this.#flat = true;
     this.#plain = true;
     this.#keys.begin();
+  }
+
+  /** Where a key of the item itself begins or ends. */
+  #markKey(at: number): void {
+    if (this.#depth === 1 && this.#values <= JSON_ITEM_VALUES) this.#keys.mark(at - (this.#start ?? 0));
   }
 
   #nest(container: number): boolean {
@@ -421,14 +435,15 @@ export class JsonScanner {
     const place = this.#group.length;
     let text = '';
     let keys: Keys = NO_KEYS;
+    const withKeys = this.#kind === 'object' && this.#values <= JSON_ITEM_VALUES;
     if (start < 0) {
       this.#hold(block.subarray(0, end));
       const whole = this.#held.subarray(0, this.#heldBytes);
       this.#heldBytes = 0;
       text = DECODER.decode(whole);
-      if (this.#kind === 'object') keys = this.#keys.read(whole, 0);
+      if (withKeys) keys = this.#keys.read(whole, 0);
     } else {
-      if (this.#kind === 'object') keys = this.#keys.read(block, start);
+      if (withKeys) keys = this.#keys.read(block, start);
       this.#textFrom ??= start;
       this.#textEnd = end;
       this.#cuts[2 * place] = start - this.#startShrunk;
@@ -440,6 +455,7 @@ export class JsonScanner {
       bytes,
       text,
       kind: this.#kind,
+      values: this.#values,
       keys: keys.keys,
       duplicate: keys.duplicate,
       flat: this.#flat,

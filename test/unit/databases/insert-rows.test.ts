@@ -100,6 +100,8 @@ describe('rows of JSON', () => {
     ['{"id":1,"a":1,"b\\"":1}', 'the table has no column "b\\""'],
     ['{"__proto__":1}', 'the table has no column "__proto__"'],
     ['{"":1}', 'the table has no column ""'],
+    [`{"${'k'.repeat(100)}":1}`, `the table has no column "${'k'.repeat(100)}"`],
+    [`{"${'k'.repeat(101)}":1}`, `the table has no column "${'k'.repeat(100)}…"`],
     ['{}', 'it names no column of the table'],
     ['{"id":"x"}', 'its primary key is no integer'],
     ['{"id":7}', 'there is a row with this "id" already'],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
+import { JSON_ITEM_VALUES } from '../../../src/shared/limits.ts';
 import { jsonItemGroups, jsonItems } from '../../../src/transfer/json-items.ts';
 import { chunked } from '../codec/bytes.ts';
 import { BOUNDS, dice, read, readEveryWay, readPieces } from './json-documents.ts';
@@ -14,6 +15,11 @@ const ROWS = [
   {},
 ];
 const VALUES = [...ROWS, [], [[]], 'text', '', 0, -0.5, 12e3, true, false, null];
+
+/** Members with a key each, all different. */
+function pairs(count: number): string {
+  return Array.from({ length: count }, (_, i) => `"${i}":${i}`).join(',');
+}
 
 describe('a document', () => {
   const texts = VALUES.map((value) => JSON.stringify(value));
@@ -109,6 +115,24 @@ describe('an item', () => {
       expect(refused).toBeNull();
       expect(items.at(-1)).toMatchObject({ text, duplicate: null, ...facts });
     }
+  });
+
+  it.each<[string, number, number]>([
+    ['{}', 1, 0],
+    ['{"a":1}', 2, 1],
+    ['{"a":{"b":[1,[],null]},"c":""}', 7, 2],
+    ['[1,[2]]', 4, 0],
+    ['true', 1, 0],
+    [`{${pairs(JSON_ITEM_VALUES - 1)}}`, JSON_ITEM_VALUES, JSON_ITEM_VALUES - 1],
+    [`{${pairs(JSON_ITEM_VALUES)}}`, JSON_ITEM_VALUES + 1, 0],
+    [`{"a":[${'1,'.repeat(JSON_ITEM_VALUES)}1]}`, JSON_ITEM_VALUES + 3, 0],
+  ])('has its values counted (case %#), and no keys where there are too many', async (text, values, keys) => {
+    const { items } = await readEveryWay(`{"x":[1]}\n${text}\n{"a":1}`, { maxItemBytes: 1 << 20 });
+    expect(items.map((item) => [item.values, item.keys.length])).toEqual([
+      [3, 1],
+      [values, keys],
+      [2, 1],
+    ]);
   });
 
   it('shares its keys with others that have the same, and with no others', async () => {
