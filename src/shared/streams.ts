@@ -1,4 +1,4 @@
-import { withinTime } from './abort.ts';
+import { unlessAborted, withinTime } from './abort.ts';
 import { release } from './bytes.ts';
 import { pieceReader } from './piece-reader.ts';
 
@@ -93,6 +93,25 @@ export async function* retold(
     yield* source;
   } catch (error) {
     throw retell(error);
+  }
+}
+
+/**
+ * The pieces of `source` until the signal aborts, whose reason is then thrown at once: also to a consumer that waits for
+ * a piece. The source is left as soon as the pull that is under way has ended; who needs to know when, leaves it too.
+ */
+export async function* untilAborted(source: Pieces, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  const pieces = source[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await unlessAborted(pieces.next(), signal);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    const left = pieces.return?.();
+    if (signal.aborted) left?.catch(() => undefined);
+    else await left;
   }
 }
 

@@ -9,7 +9,15 @@ import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publis
 import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { IMPORT_BATCH_BYTES, IMPORT_BATCH_ROWS, IMPORT_DEPTH, IMPORT_ROW_BYTES, MEMORY } from '../shared/limits.ts';
+import {
+  IMPORT_BATCH_BYTES,
+  IMPORT_BATCH_ROWS,
+  IMPORT_DEPTH,
+  IMPORT_ROW_BYTES,
+  JSON_ITEM_VALUES,
+  MEMORY,
+} from '../shared/limits.ts';
+import { shownName } from '../shared/shown-name.ts';
 import { type Pieces, retold } from '../shared/streams.ts';
 import { jsonItems } from './json-items.ts';
 import type { JsonFormat, JsonItem } from './json-scanner.ts';
@@ -41,8 +49,11 @@ export interface ImportOrder {
   readonly exact: boolean;
   /** By what it is called among those that share the isolate's memory. */
   readonly operation: 'import' | 'restore';
-  /** As it comes; `document` makes JSON of it where it is something else. */
-  readonly content: Pieces;
+  /**
+   * As it comes; `document` makes JSON of it where it is something else. A source that may wait long is given as a
+   * function: it gets a signal that aborts when nothing is read of it any more.
+   */
+  readonly content: Pieces | ((signal: AbortSignal) => Pieces);
   readonly document?: (content: Pieces) => Pieces;
 }
 
@@ -91,7 +102,8 @@ class TooManyRows extends VaultError {
 
 class DatabaseFailed extends VaultError {
   constructor(cause: unknown) {
-    super('storage-failed', 'The database failed. Try again in a moment.', { cause });
+    const detail = 'The database failed; rows that it was writing may be there uncounted. Try again in a moment.';
+    super('storage-failed', detail, { cause });
   }
 }
 
@@ -163,6 +175,8 @@ interface Run {
   read: number;
   written: number;
   readonly refused: RefusedRow[];
+  /** What ends the document before its end. */
+  malformed: MalformedJson | ItemTooLarge | null;
 }
 
 async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run> {
@@ -173,7 +187,7 @@ async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run>
   if (begun.kind === 'running') throw new JobRunning(job_id);
   const started_at = new Date().toISOString();
   const job = jobs.publisher(job_id, run_id);
-  return { order, run_id, started_at, job, bytes: 0, read: 0, written: 0, refused: [] };
+  return { order, run_id, started_at, job, bytes: 0, read: 0, written: 0, refused: [], malformed: null };
 }
 
 /** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
@@ -181,41 +195,30 @@ async function writeBatches(run: Run): Promise<void> {
   const { format, document = (content) => content } = run.order;
   const queries = allowance(run.order.max_queries);
   const options = { format, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
-  const items = new ItemsRead(run, jsonItems(document(metered(run)), options));
+  const items = (signal: AbortSignal) => wholeItems(run, jsonItems(document(metered(run, signal)), options));
   const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
-  const batches = parallelBatches(items.whole(), size, (batch) => writeBatch(run, batch, queries));
+  const batches = parallelBatches(items, size, (batch) => writeBatch(run, batch, queries));
   for await (const _ of batches) checkAlive(run);
-  if (items.malformed) throw items.malformed;
+  if (run.malformed) throw run.malformed;
 }
 
 /** The items up to where the document is no longer one: they are whole, and shall be written. */
-class ItemsRead {
-  readonly #run: Run;
-  readonly #items: AsyncIterable<JsonItem>;
-  malformed: MalformedJson | ItemTooLarge | null = null;
-
-  constructor(run: Run, items: AsyncIterable<JsonItem>) {
-    this.#run = run;
-    this.#items = items;
-  }
-
-  async *whole(): AsyncGenerator<JsonItem, void, undefined> {
-    try {
-      for await (const item of this.#items) {
-        this.#run.read += 1;
-        yield item;
-      }
-    } catch (error) {
-      if (!(error instanceof MalformedJson || error instanceof ItemTooLarge)) throw error;
-      this.malformed = error;
+async function* wholeItems(run: Run, items: AsyncIterable<JsonItem>): AsyncGenerator<JsonItem, void, undefined> {
+  try {
+    for await (const item of items) {
+      run.read += 1;
+      yield item;
     }
+  } catch (error) {
+    if (!(error instanceof MalformedJson || error instanceof ItemTooLarge)) throw error;
+    run.malformed = error;
   }
 }
 
 /** The content as it comes. What breaks while we read is the sender's connection, unless somebody said otherwise. */
-async function* metered(run: Run): AsyncGenerator<Uint8Array, void, undefined> {
+async function* metered(run: Run, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
   const { content, total, exact } = run.order;
-  const sent = retold(content, (error) =>
+  const sent = retold(typeof content === 'function' ? content(signal) : content, (error) =>
     error instanceof VaultError ? error : new ImportInterrupted(undefined, { cause: error }),
   );
   yield* pipeline(sent).through(meter((_, bytes) => onRead(run, bytes)));
@@ -261,10 +264,11 @@ function refuse(run: Run, item: JsonItem | undefined, reason: string): void {
 }
 
 /** What can be said against an item without knowing the table. */
-function reasonAgainst({ kind, duplicate }: JsonItem): string | null {
+function reasonAgainst({ kind, values, duplicate }: JsonItem): string | null {
   if (kind !== 'object')
     return `it is ${kind === 'null' ? 'null' : `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`}, not an object`;
-  return duplicate === null ? null : `its key ${JSON.stringify(duplicate)} stands twice`;
+  if (values > JSON_ITEM_VALUES) return `it has ${values} values, more than a row can have`;
+  return duplicate === null ? null : `its key ${shownName(duplicate)} stands twice`;
 }
 
 function allowance(maxQueries: number): QueryAllowance {

@@ -2,7 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { unlessAborted } from '../../../src/shared/abort.ts';
 import { ByteReader } from '../../../src/shared/byte-reader.ts';
 import { concat } from '../../../src/shared/bytes.ts';
-import { type Pieces, pumpPieces, readAhead, readPieces, type Stage, stagePair } from '../../../src/shared/streams.ts';
+import {
+  type Pieces,
+  pumpPieces,
+  readAhead,
+  readPieces,
+  type Stage,
+  stagePair,
+  untilAborted,
+} from '../../../src/shared/streams.ts';
 
 const content = Uint8Array.from({ length: 10_000 }, (_, i) => i & 255);
 
@@ -72,6 +80,62 @@ describe('readPieces', () => {
     await pieces.next();
     expect(seen.pulled).toBe(3);
     await pieces.return();
+  });
+});
+
+describe('untilAborted', () => {
+  const reason = new Error('enough');
+
+  /** Pieces of a number each; from `stallAt` on the next one waits until it is let go. */
+  function numbers(stallAt = Number.POSITIVE_INFINITY) {
+    const seen = { left: false, go: Promise.withResolvers<void>() };
+    async function* pieces() {
+      try {
+        for (let n = 0; n < 5; n++) {
+          if (n === stallAt) await seen.go.promise;
+          yield Uint8Array.of(n);
+        }
+      } finally {
+        seen.left = true;
+      }
+    }
+    return { pieces: pieces(), seen };
+  }
+
+  it('gives what the source gives, to its end or its error', async () => {
+    const { signal } = new AbortController();
+    expect(concat(await collect(untilAborted(numbers().pieces, signal)))).toEqual(Uint8Array.of(0, 1, 2, 3, 4));
+    await expect(collect(untilAborted(readPieces(scripted(100, 500).stream, 64), signal))).rejects.toThrow(
+      'source failed',
+    );
+  });
+
+  it('leaves the source with its consumer', async () => {
+    const { pieces, seen } = numbers();
+    for await (const _ of untilAborted(pieces, new AbortController().signal)) break;
+    expect(seen.left).toBe(true);
+  });
+
+  it.each([0, 1, 4])('throws the reason while piece %i is waited for, and leaves the source after it', async (at) => {
+    const abort = new AbortController();
+    const { pieces, seen } = numbers(at);
+    const given = untilAborted(pieces, abort.signal);
+    for (let n = 0; n < at; n++) expect((await given.next()).value).toEqual(Uint8Array.of(n));
+    const waiting = given.next();
+    abort.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    expect(seen.left).toBe(false);
+    seen.go.resolve();
+    await pieces.return();
+    expect(seen.left).toBe(true);
+    expect(await given.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('gives nothing of a source whose signal has aborted', async () => {
+    const { pieces, seen } = numbers();
+    await expect(untilAborted(pieces, AbortSignal.abort(reason)).next()).rejects.toBe(reason);
+    await pieces.return();
+    expect(seen.left).toBe(true);
   });
 });
 

@@ -7,7 +7,7 @@ import { utf8 } from '../../../src/shared/bytes.ts';
 import { VaultError } from '../../../src/shared/errors.ts';
 import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
 import { MEMORY, MIB } from '../../../src/shared/limits.ts';
-import type { Pieces } from '../../../src/shared/streams.ts';
+import { untilAborted } from '../../../src/shared/streams.ts';
 import {
   type ImportOrder,
   type ImportResult,
@@ -37,7 +37,10 @@ async function* lines(count: number, onPiece: (piece: number) => void = () => un
 
 let jobs = 0;
 
-async function order(content: Pieces, over: Partial<ImportOrder> & { db?: D1Database } = {}): Promise<ImportOrder> {
+async function order(
+  content: ImportOrder['content'],
+  over: Partial<ImportOrder> & { db?: D1Database } = {},
+): Promise<ImportOrder> {
   const { db: its = db, ...rest } = over;
   const table = (await openTable(its, 'items')) as Table;
   return {
@@ -141,6 +144,54 @@ describe('an import', () => {
     const result = await importRows(rooms, await order(large()));
     expect(result).toMatchObject({ read: 4, written: 3, refused: [{ index: 3 }] });
     expect(await count()).toBe(3);
+  });
+});
+
+describe('rows that no table could have', () => {
+  const many = (member: (i: number) => string) => Array.from({ length: 200_000 }, (_, i) => member(i)).join(',');
+
+  it.each<[string, string, string]>([
+    ['of keys', `{${many((i) => `"${i}":0`)}}`, 'it has 200001 values, more than a row can have'],
+    ['of one key', `{${many(() => '"id":2')}}`, 'it has 200001 values, more than a row can have'],
+    ['of an array', `{"id":2,"name":[${many(String)}]}`, 'it has 200003 values, more than a row can have'],
+    ['of a BLOB', `{"id":2,"data":{${many((i) => `"${i}":0`)}}}`, 'it has 200003 values, more than a row can have'],
+    ['a key', `{"${'k'.repeat(2_000_000)}":1}`, `the table has no column "${'k'.repeat(100)}…"`],
+    ['two keys', `{"${'k'.repeat(999)}":1,"${'k'.repeat(999)}":1}`, `its key "${'k'.repeat(100)}…" stands twice`],
+  ])('for the length %s are refused without being taken apart, in few words', async (_, row, reason) => {
+    const content = chunked(utf8(`{"id":1}\n${row}\n{"id":3}\n`), 65_536);
+    expect(await importRows(rooms, await order(content))).toMatchObject({
+      written: 2,
+      refused: [{ index: 1, offset: 9, reason }],
+    });
+  });
+});
+
+describe('a sender that stalls', () => {
+  /** Gives the pieces, and then nothing, for ever. */
+  async function* stalling(pieces: AsyncIterable<Uint8Array>) {
+    yield* pieces;
+    await new Promise(() => undefined);
+  }
+
+  it.each<[string, string, Partial<ImportOrder>, (n: number) => void]>([
+    [
+      'a database that fails',
+      'storage-failed',
+      {},
+      (n) => {
+        if (n === 1) throw new Error('D1_ERROR: away');
+      },
+    ],
+    ['too many refused rows', 'too-many-errors', { mode: 'insert', max_errors: 0 }, () => undefined],
+  ])('does not keep %s from ending the import', async (_, code, over, work) => {
+    await db.prepare('INSERT INTO items (id) VALUES (150)').run();
+    const content = (signal: AbortSignal) => untilAborted(stalling(lines(300)), signal);
+    const given = await order(lines(0), { ...over, content, db: beforeBatch(work) });
+    const error = await stopped(importRows(rooms, given));
+    expect(error.code).toBe(code);
+    expect(error.facts).toMatchObject({ written: (await count()) - 1 });
+    expect(await job(given.job_id)).toMatchObject({ phase: 'failed', code });
+    expect(budget.usedBytes).toBe(0);
   });
 });
 
