@@ -327,11 +327,19 @@ export const ExportQuery = z.object({
 });
 
 export const ImportQuery = z.object({
-  database: z.string().optional().openapi({
-    description: 'Required: a database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`',
-    example: 'sample',
-  }),
-  table: z.string().optional().openapi({ description: 'Required: its exact name', example: 'items' }),
+  // Optional for the parser alone: whoever left them out is told the names that there are.
+  database: z
+    .string()
+    .optional()
+    .openapi({
+      param: { required: true },
+      description: 'A database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`',
+      example: 'sample',
+    }),
+  table: z
+    .string()
+    .optional()
+    .openapi({ param: { required: true }, description: 'Its exact name', example: 'items' }),
   mode: z
     .enum(['insert', 'upsert', 'replace'])
     .default('insert')
@@ -346,7 +354,9 @@ export const ImportQuery = z.object({
     .transform((word) => word === 'true' || word === '1')
     .openapi({
       type: 'string',
-      description: 'Everything is checked and nothing is kept; `written` tells what would be',
+      description:
+        'Everything is checked and nothing is kept; `written` tells what would be. Rows are checked a batch at a time: ' +
+        'two with the same key, or one that refers to another, are noticed where both stand in the same hundred',
     }),
   max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
     .optional()

@@ -127,21 +127,6 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   }
 }
 
-/** Tells a job that its upload was refused before it began: somebody may be watching. A job that runs is left alone. */
-export async function refuseUpload(
-  jobs: JobRooms,
-  job_id: string,
-  backup_id: string,
-  refusal: VaultError,
-): Promise<void> {
-  const begun = await jobs.begin({ job_id, backup_id, total: 0, message: 'Refused' });
-  if (begun.kind === 'running') return;
-  const { code, message } = refusal;
-  await jobs
-    .publisher(job_id, backup_id)
-    .finish({ phase: 'failed', code, detail: message, message: 'The upload was refused' });
-}
-
 /** Content in, data object out. Gives the receipt of what is now stored. */
 async function receive(
   rooms: UploadRooms,

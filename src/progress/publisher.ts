@@ -1,3 +1,4 @@
+import { ulid } from 'ulidx';
 import { VaultError } from '../shared/errors.ts';
 import { HEARTBEAT_MS, JOB_TEXT_CHARS, PROGRESS_INTERVAL_MS } from '../shared/limits.ts';
 import { retry } from '../shared/retry.ts';
@@ -78,6 +79,20 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
     subscribe: (jobId) =>
       surely(jobId, () => callRoom(rooms, jobId, 'subscribe', { job_id: jobId }, { upgrade: 'websocket' })),
   };
+}
+
+/** Tells a job that a run of it was refused before it began: somebody may be watching. A job that runs is left alone. */
+export async function refuseRun(
+  jobs: JobRooms,
+  task: 'upload' | 'import',
+  job_id: string,
+  { code, message: detail }: VaultError,
+): Promise<void> {
+  const id = ulid();
+  const run = task === 'upload' ? { backup_id: id } : { task, run_id: id };
+  const begun = await jobs.begin({ ...run, job_id, total: 0, message: 'Refused' });
+  if (begun.kind === 'running') return;
+  await jobs.publisher(job_id, id).finish({ phase: 'failed', code, detail, message: `The ${task} was refused` });
 }
 
 type Surely = <T>(jobId: string, call: () => Promise<T>) => Promise<T>;

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { JobMessage } from '../../src/progress/messages.ts';
 import { jobRooms } from '../../src/progress/publisher.ts';
 import { utf8 } from '../../src/shared/bytes.ts';
+import { UPLOAD_READ_BYTES } from '../../src/shared/limits.ts';
 import { ask, chunked, expectProblem } from '../support/vault.ts';
 
 const db = env.DATABASE_SAMPLE;
@@ -355,11 +356,57 @@ describe('the job', () => {
     expect(await job('import-watched')).toMatchObject({ phase: 'done', current: utf8(first).length });
   });
 
+  it('that failed says so also while the sender stalls, who hears of it with the next bytes', async () => {
+    const { readable, writable } = new IdentityTransformStream();
+    const writer = writable.getWriter();
+    const answer = ask(`${INTO_ITEMS}&job_id=import-stalled&max_errors=5`, { method: 'POST', body: readable });
+    await writer.write(utf8('\n'.repeat(UPLOAD_READ_BYTES - 200) + '0\n'.repeat(100)));
+    await vi.waitFor(
+      async () => expect(await job('import-stalled')).toMatchObject({ phase: 'failed', code: 'too-many-errors' }),
+      { timeout: 8_000, interval: 50 },
+    );
+    await writer.write(utf8('\n'.repeat(UPLOAD_READ_BYTES)));
+    await writer.close();
+    const response = await answer;
+    expect(response.headers.get('connection')).toBe('close');
+    await expectProblem(response, 422, 'too-many-errors');
+  });
+
+  it.each([
+    ['an option', `${INTO_ITEMS}&mode=merge`, 400, 'invalid-option', 'mode'],
+    ['a database', '/import/stream?database=none&table=items', 400, 'invalid-option', 'database'],
+    ['a table', '/import/stream?database=sample&table=none', 404, 'not-found', 'no table'],
+    ['a backup', '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/restore?database=sample&table=items', 404, 'not-found', ''],
+    [
+      'an option of a restore',
+      '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/restore?max_errors=-1',
+      400,
+      'invalid-option',
+      'max_',
+    ],
+  ])('of an import that is refused for %s before it begins says so', async (what, path, status, code, said) => {
+    const job_id = `refused-${what.replaceAll(' ', '-')}`;
+    await expectProblem(await ask(`${path}&job_id=${job_id}`, { method: 'POST', body: '[{"id":1}]' }), status, code);
+    const failed = await job(job_id);
+    expect(failed).toMatchObject({ phase: 'failed', code, message: 'The import was refused' });
+    expect(failed.detail).toContain(said);
+    expect(await send('[]', `&job_id=${job_id}`)).toMatchObject({ job_id });
+    expect(await job(job_id)).toMatchObject({ phase: 'done' });
+  });
+
+  it('is told nothing by who may not import', async () => {
+    const answer = ask(`${INTO_ITEMS}&mode=merge&job_id=import-of-nobody`, { method: 'POST', body: '[]', token: null });
+    await expectProblem(await answer, 401, 'unauthorized');
+    expect(await job('import-of-nobody')).toMatchObject({ phase: 'waiting' });
+  });
+
   it('that runs already is not disturbed', async () => {
     const rooms = jobRooms(env.JOBS);
     const start = { task: 'import', job_id: 'import-busy', run_id: 'r', message: '', total: 0 } as const;
     await rooms.begin(start);
     await refused('[{"id":1}]', 409, 'job-running', '&job_id=import-busy');
+    await refused('[{"id":1}]', 400, 'invalid-option', '&job_id=import-busy&mode=merge');
+    expect(await job('import-busy')).toMatchObject({ phase: 'importing' });
     expect(await ids()).toEqual([]);
     const end = { phase: 'failed', code: 'x', detail: 'y', message: 'z' } as const;
     await rooms.publisher('import-busy', 'r').finish(end);
@@ -417,10 +464,16 @@ describe('who may, and where', () => {
 
   it('is in the OpenAPI document', async () => {
     const { paths, components } = await (await ask('/openapi.json')).json<{
-      paths: Record<string, object>;
+      paths: Record<string, { post?: { parameters: { name: string; required: boolean }[] } }>;
       components: { schemas: { Problem: { properties: object } } };
     }>();
     expect(Object.keys(paths)).toEqual(expect.arrayContaining(['/import/stream', '/backup/{backup_id}/restore']));
+    for (const path of ['/import/stream', '/backup/{backup_id}/restore']) {
+      const parameters = paths[path]?.post?.parameters ?? [];
+      const required = parameters.filter((parameter) => parameter.required).map(({ name }) => name);
+      expect(required).toEqual(expect.arrayContaining(['database', 'table']));
+      expect(required).not.toContain('mode');
+    }
     expect(Object.keys(components.schemas.Problem.properties)).toEqual(
       expect.arrayContaining(['offset', 'read', 'written', 'refused']),
     );

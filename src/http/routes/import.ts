@@ -2,16 +2,20 @@ import { createRoute, type z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
 import { readContent } from '../../delivery/download.ts';
+import { withinTime } from '../../shared/abort.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { IMPORT_ERRORS } from '../../shared/limits.ts';
+import { DRAIN_MS, IMPORT_ERRORS } from '../../shared/limits.ts';
+import { untilAborted } from '../../shared/streams.ts';
 import { type ImportOrder, importRows } from '../../transfer/import-rows.ts';
 import { plainDocument } from '../../transfer/plain-document.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs } from '../auth.ts';
 import { databaseTable } from '../database-table.ts';
 import { json, problems } from '../openapi.ts';
+import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { BackupParam, IdentityHeader, ImportQuery, ImportSchema } from '../schemas.ts';
+import { refusal } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 import { identityOf } from './download.ts';
 
@@ -84,28 +88,54 @@ class BackupEncrypted extends VaultError {
 }
 
 export function importRoutes(app: App): void {
-  app.openapi(importRoute, async (c) => {
-    const order = await orderOf(c, c.req.valid('query'));
-    const total = contentLength(c);
-    const source = { content: bodyPieces(c), total, exact: total > 0, operation: 'import' as const };
-    return c.json(await importing(c, { ...order, ...source }), 200);
-  });
+  app.openapi(
+    importRoute,
+    async (c) => {
+      const order = await orTellJob(c, 'import', c.req.query('job_id'), () => orderOf(c, c.req.valid('query')));
+      const total = contentLength(c);
+      const body = bodyPieces(c);
+      const content = (signal: AbortSignal) => untilAborted(body, signal);
+      const source = { content, total, exact: total > 0, operation: 'import' as const };
+      try {
+        return c.json(await importing(c, { ...order, ...source }), 200);
+      } catch (error) {
+        // What still reads holds the body until the next bytes of it: unlock it, so that the rest can be drained.
+        await withinTime(body.return(), DRAIN_MS, 'no bytes of the body').catch(() => undefined);
+        throw error;
+      }
+    },
+    orTellImport,
+  );
 
-  app.openapi(restoreRoute, async (c) => {
-    const backup = await knownBackup(c, c.req.valid('param').backup_id);
-    const identity = identityOf(c);
-    checkDocument(backup, identity);
-    const order = await orderOf(c, c.req.valid('query'));
-    const rooms = c.get('services');
-    const source = {
-      backup,
-      content: readContent(rooms, backup, identity),
-      document: plainDocument(rooms.engine),
-      total: backup.file_size,
-      exact: false,
-      operation: 'restore' as const,
-    };
-    return c.json(await importing(c, { ...order, ...source }), 200);
+  app.openapi(
+    restoreRoute,
+    async (c) => {
+      const order = await orTellJob(c, 'import', c.req.query('job_id'), async () => {
+        const backup = await knownBackup(c, c.req.valid('param').backup_id);
+        const identity = identityOf(c);
+        checkDocument(backup, identity);
+        const rooms = c.get('services');
+        return {
+          ...(await orderOf(c, c.req.valid('query'))),
+          backup,
+          content: readContent(rooms, backup, identity),
+          document: plainDocument(rooms.engine),
+          total: backup.file_size,
+          exact: false,
+          operation: 'restore' as const,
+        };
+      });
+      return c.json(await importing(c, order), 200);
+    },
+    orTellImport,
+  );
+}
+
+/** A bad option, too, is told to the job that it came with. */
+function orTellImport(result: { success: true } | { success: false; error: z.ZodError }, c: AppContext) {
+  if (result.success) return undefined;
+  return orTellJob<never>(c, 'import', c.req.query('job_id'), () => {
+    throw refusal(result.error, 'invalid-option');
   });
 }
 

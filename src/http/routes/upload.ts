@@ -5,7 +5,7 @@ import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
 import { checkRecipients } from '../../codec/age-keys.ts';
 import { checkLevel } from '../../codec/levels.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
-import { refuseUpload, type UploadOrder, upload } from '../../ingest/upload.ts';
+import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -14,8 +14,9 @@ import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
+import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
-import { jobId, ReceiptSchema, UploadOptions } from '../schemas.ts';
+import { ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { checkOptions } from '../validation.ts';
 import { backupView } from '../views.ts';
 
@@ -79,7 +80,9 @@ export function uploadRoutes(app: App): void {
   const raw = async (c: AppContext) => {
     const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
     const given = queryOptions(c);
-    const order = await orTellJob(c, given, () => orderOf(c, decodePath(name), given, c.req.header('content-type')));
+    const order = await orTellJob(c, 'upload', given.job_id, () =>
+      orderOf(c, decodePath(name), given, c.req.header('content-type')),
+    );
     const total = contentLength(c);
     return store(c, { ...order, total, exact: total > 0, content: bodyPieces(c), ending: async () => order.sha256 });
   };
@@ -91,19 +94,6 @@ export function uploadRoutes(app: App): void {
 function queryOptions(c: AppContext): Record<string, string> {
   const recipients = c.req.queries('recipient');
   return { ...c.req.query(), ...(recipients && { recipient: recipients.join(',') }) };
-}
-
-/** Prepares an upload; where that is refused, the job that it names fails, and says why. */
-async function orTellJob<T>(c: AppContext, given: Record<string, string>, prepare: () => T | Promise<T>): Promise<T> {
-  try {
-    return await prepare();
-  } catch (error) {
-    const named = jobId.safeParse(given.job_id);
-    if (named.success && error instanceof VaultError) {
-      await refuseUpload(c.get('services').jobs, named.data, ulid(), error).catch(() => undefined);
-    }
-    throw error;
-  }
 }
 
 /** Everything about an upload that can be refused before its first byte is read. */
@@ -130,11 +120,13 @@ function orderOf(c: AppContext, rawName: string, given: Record<string, string>, 
 }
 
 async function storeForm(c: AppContext, body: Pieces) {
-  const form = await orTellJob(c, c.req.query(), () =>
+  const form = await orTellJob(c, 'upload', c.req.query('job_id'), () =>
     openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
   );
   const given = { ...queryOptions(c), ...form.fields };
-  const order = await orTellJob(c, given, () => orderOf(c, form.file.filename, given, form.file.contentType));
+  const order = await orTellJob(c, 'upload', given.job_id, () =>
+    orderOf(c, form.file.filename, given, form.file.contentType),
+  );
   return store(c, {
     ...order,
     total: form.file.expectedBytes,
