@@ -16,6 +16,7 @@ const REFUSED: Readonly<Record<number, string>> = {
   409: 'Job running, link used, or a backup that is not of the kind, or encrypted',
   412: 'Precondition failed',
   413: 'Too large',
+  415: 'The body comes in an encoding that is not taken',
   416: 'Range outside of the file',
   422: 'Checksum mismatch, a sparse file whose map cannot be used, or too many rows refused',
   500: 'What is stored is damaged, or made by a newer version',

@@ -326,6 +326,8 @@ export const ExportQuery = z.object({
     }),
 });
 
+const FLAGS = ['true', '1', 'false', '0'] as const;
+
 export const ImportQuery = z.object({
   // Optional for the parser alone: whoever left them out is told the names that there are.
   database: z
@@ -349,11 +351,13 @@ export const ImportQuery = z.object({
         'puts it in the place of the old one',
     }),
   dry_run: z
-    .enum(['true', '1', 'false', '0'])
+    .enum(FLAGS)
     .default('false')
     .transform((word) => word === 'true' || word === '1')
     .openapi({
       type: 'string',
+      enum: [...FLAGS],
+      default: 'false',
       description:
         'Everything is checked and nothing is kept; `written` tells what would be. Rows are checked a batch at a time: ' +
         'two with the same key, or one that refers to another, are noticed where both stand in the same hundred',

@@ -83,7 +83,7 @@ export type DeadImport = Extract<TaskRun, { task: 'import' }> & { readonly job_i
 
 export class ImportInterrupted extends VaultError {
   constructor(reason = 'The connection ended before the whole document had arrived.', options?: ErrorOptions) {
-    super('import-interrupted', reason, options);
+    super('import-interrupted', `${reason} Start it again with mode=upsert.`, options);
   }
 }
 
@@ -102,7 +102,7 @@ class TooManyRows extends VaultError {
 
 class DatabaseFailed extends VaultError {
   constructor(cause: unknown) {
-    const detail = 'The database failed; rows that it was writing may be there uncounted. Try again in a moment.';
+    const detail = 'The database failed; rows that it was writing may be there uncounted. Try again with mode=upsert.';
     super('storage-failed', detail, { cause });
   }
 }

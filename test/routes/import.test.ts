@@ -462,9 +462,20 @@ describe('who may, and where', () => {
     expect((await response.json<Problem>()).detail).toContain(said);
   });
 
+  it.each([
+    ['gzip', 415],
+    ['zstd', 415],
+    ['Identity', 200],
+  ])('takes a document in clear: of Content-Encoding %s says %i', async (encoding, status) => {
+    const body = '[]';
+    const response = await ask(INTO_ITEMS, { method: 'POST', body, headers: { 'content-encoding': encoding } });
+    if (status === 200) expect(await response.json()).toMatchObject({ read: 0 });
+    else await expectProblem(response, status, 'unsupported-media-type');
+  });
+
   it('is in the OpenAPI document', async () => {
     const { paths, components } = await (await ask('/openapi.json')).json<{
-      paths: Record<string, { post?: { parameters: { name: string; required: boolean }[] } }>;
+      paths: Record<string, { post?: { parameters: { name: string; required: boolean; schema: object }[] } }>;
       components: { schemas: { Problem: { properties: object } } };
     }>();
     expect(Object.keys(paths)).toEqual(expect.arrayContaining(['/import/stream', '/backup/{backup_id}/restore']));
@@ -473,6 +484,11 @@ describe('who may, and where', () => {
       const required = parameters.filter((parameter) => parameter.required).map(({ name }) => name);
       expect(required).toEqual(expect.arrayContaining(['database', 'table']));
       expect(required).not.toContain('mode');
+      expect(parameters.find(({ name }) => name === 'dry_run')?.schema).toMatchObject({
+        type: 'string',
+        enum: ['true', '1', 'false', '0'],
+        default: 'false',
+      });
     }
     expect(Object.keys(components.schemas.Problem.properties)).toEqual(
       expect.arrayContaining(['offset', 'read', 'written', 'refused']),

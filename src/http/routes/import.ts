@@ -20,11 +20,11 @@ import { knownBackup } from './backups.ts';
 import { identityOf } from './download.ts';
 
 const ROWS = [
-  'Rows are objects of columns: read as they arrive, written 100 at a time with three batches at once, so that the order',
-  'of two rows with the same key is not told. A row that the table refuses is told with its place and does not stop the',
-  'others, up to `max_errors`. There is no transaction over all batches: whatever stops an import, rows that are',
-  'written stay, and the problem says how many were read and written. `dry_run=true` before, or `mode=upsert` to send the',
-  'same document again, are the ways to be safe.',
+  'Rows are objects of columns: read as they arrive, written 100 at a time with three batches at once, so that nobody can',
+  'tell which of two rows comes first, be it that they have the same key or that one refers to the other. A row that the',
+  'table refuses is told with its place and does not stop the others, up to `max_errors`. There is no transaction over',
+  'all batches: whatever stops an import, rows that are written stay, and the problem says how many were read and written.',
+  '`dry_run=true` before, or `mode=upsert` to send the same document again, are the ways to be safe.',
   '',
   'Numbers keep all of their digits (integers to 64 bits, 1.0 is a REAL), null is NULL, true and false are 1 and 0, and',
   '{"$base64":"…"} is a BLOB, as `GET /export/stream` writes it.',
@@ -52,7 +52,7 @@ const importRoute = createRoute({
   },
   responses: {
     200: json(ImportSchema, 'The document was read to its end'),
-    ...problems(400, 401, 403, 404, 409, 413, 422, 499, 502, 503),
+    ...problems(400, 401, 403, 404, 409, 413, 415, 422, 499, 502, 503),
   },
 });
 
@@ -75,6 +75,12 @@ const restoreRoute = createRoute({
   },
 });
 
+class EncodedBody extends VaultError {
+  constructor() {
+    super('unsupported-media-type', 'The document is taken in clear: send it without a Content-Encoding.');
+  }
+}
+
 class NotADocument extends VaultError {
   constructor() {
     super('not-a-document', 'Rows are restored of .json, .ndjson and .jsonl backups, and of these in .gz or .zst.');
@@ -91,7 +97,10 @@ export function importRoutes(app: App): void {
   app.openapi(
     importRoute,
     async (c) => {
-      const order = await orTellJob(c, 'import', c.req.query('job_id'), () => orderOf(c, c.req.valid('query')));
+      const order = await orTellJob(c, 'import', c.req.query('job_id'), () => {
+        checkEncoding(c);
+        return orderOf(c, c.req.valid('query'));
+      });
       const total = contentLength(c);
       const body = bodyPieces(c);
       const content = (signal: AbortSignal) => untilAborted(body, signal);
@@ -155,6 +164,11 @@ async function importing(c: AppContext, order: ImportOrder): Promise<z.infer<typ
   c.executionCtx.waitUntil(running.catch(() => undefined));
   const { refused, ...counts } = await running;
   return { ...counts, refused: [...refused] };
+}
+
+function checkEncoding(c: AppContext): void {
+  const encoding = c.req.header('content-encoding') ?? 'identity';
+  if (encoding.trim().toLowerCase() !== 'identity') throw new EncodedBody();
 }
 
 const DOCUMENT = /\.(json|ndjson|jsonl)(\.(gz|zst))?$/i;

@@ -203,6 +203,7 @@ describe('a sender that breaks off', () => {
     const given = await order(content);
     const error = await stopped(importRows(rooms, given));
     expect(error.code).toBe('import-interrupted');
+    expect(error.message).toContain('Start it again with mode=upsert.');
     expect(error.facts).toMatchObject({ read: at * 100, written: await count() });
     expect(await job(given.job_id)).toMatchObject({
       phase: 'failed',
@@ -285,6 +286,7 @@ describe('a database that fails', () => {
     const given = await order(content(), { db: failing });
     const error = await stopped(importRows(rooms, given));
     expect(error.code).toBe('storage-failed');
+    expect(error.message).toContain('may be there uncounted. Try again with mode=upsert.');
     expect(error.facts).toMatchObject({ written: await count(), refused: [] });
     expect(await count()).toBeGreaterThanOrEqual(at * 100 - 200);
     expect(left).toBe(true);
