@@ -66,7 +66,7 @@ export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: Ve
       ? { verified_at: null, damage: { found_at: now, ...check.fault } }
       : { verified_at: now, damage: null };
     if (!(await recordVerification(rooms.catalogue, backup.backup_id, found))) throw new BackupRemoved();
-    await (check.fault ? endDamaged(rooms, run, check, check.fault) : endWhole(rooms, run));
+    await (check.fault ? endDamaged(rooms, run, check, check.fault) : endWhole(rooms, run, check));
     const { frames_checked, broken_frames } = check;
     const { backup_id } = backup;
     return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
@@ -126,9 +126,10 @@ function onRead({ backup, job, signal }: Run, bytes: number): void {
   job.publish({ phase: 'verifying', current: bytes, total, message: `Verifying ${filename}` });
 }
 
-async function endWhole(rooms: VerifyRooms, run: Run): Promise<void> {
-  const { backup_id, filename, stored_size, compression } = run.backup;
-  const agreeing = compression.codec === 'none' ? 'the SHA-256 agrees' : 'every frame and the SHA-256 agree';
+async function endWhole(rooms: VerifyRooms, run: Run, { frames_checked }: StoredCheck): Promise<void> {
+  const { backup_id, filename, stored_size } = run.backup;
+  // Of what is encrypted no frame was seen.
+  const agreeing = frames_checked === 0 ? 'the SHA-256 agrees' : 'every frame and the SHA-256 agree';
   const message = `Verified ${filename}: ${agreeing}`;
   await run.job.finish({ phase: 'done', backup_id, current: stored_size, total: stored_size, message });
   await noteEnd(rooms, run, { phase: 'done', message, code: null });

@@ -235,6 +235,8 @@ describe('an encrypted backup', () => {
     const { backup_id } = await encrypted('site.tar', content);
     const whole = await (await ask(`/backup/${backup_id}/verify`, { method: 'POST' })).json();
     expect(whole).toMatchObject({ ok: true, frames_checked: 0 });
+    const told = await (await ask(`/jobs/verify-${backup_id}`)).json();
+    expect(told, 'no frame was seen').toMatchObject({ message: 'Verified site.tar: the SHA-256 agrees' });
     const key = `${backup_id}/data`;
     const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? new ArrayBuffer());
     stored[5000] = (stored[5000] ?? 0) ^ 1;
