@@ -1,4 +1,5 @@
 import { createApp } from './http/app.ts';
+import { uploadSession } from './ingest/resumable/upload-session.ts';
 import { progressRoom } from './progress/progress-room.ts';
 import { type Env, services } from './services.ts';
 
@@ -11,3 +12,6 @@ export default {
 
 /** A Durable Object a job. Its alarm takes back what a dead upload left. */
 export class ProgressRoom extends progressRoom((env) => services(env as Env).reclaim) {}
+
+/** A Durable Object an upload in pieces. Its alarm brings the upload to its end, whichever it is. */
+export class UploadSession extends uploadSession((env) => services(env as Env)) {}

@@ -9,6 +9,7 @@ import { selectEngine } from './codec/zstd/select-engine.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
 import type { KnownPoints } from './delivery/download.ts';
 import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
+import { type SessionObject, type UploadSessions, uploadSessions } from './ingest/resumable/upload-sessions.ts';
 import { type DeadVerification, noteDeadVerification } from './jobs/verify.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
@@ -24,6 +25,7 @@ export interface Env {
   readonly VAULT: R2Bucket;
   readonly CATALOGUE: D1Database;
   readonly JOBS: DurableObjectNamespace;
+  readonly UPLOADS: DurableObjectNamespace<SessionObject>;
 }
 
 export interface Services {
@@ -33,6 +35,7 @@ export interface Services {
   /** What import and export may reach, by the names that clients use: `DATABASE_SAMPLE` is `sample`. */
   readonly databases: ReadonlyMap<string, D1Database>;
   readonly jobs: JobRooms;
+  readonly uploads: UploadSessions;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
   readonly defaultRecipients: readonly string[];
@@ -66,6 +69,7 @@ export function services(env: Env): Services {
     catalogue: env.CATALOGUE,
     databases: databasesOf({ ...env }),
     jobs: jobRooms(env.JOBS),
+    uploads: uploadSessions(env.UPLOADS),
     engine,
     budget,
     defaultRecipients: config.defaultRecipients.map(checkRecipient),

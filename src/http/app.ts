@@ -2,9 +2,9 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
 import { ulid } from 'ulidx';
 import { services } from '../services.ts';
+import { drain } from '../shared/drain.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { App, AppContext, AppEnv } from './app-env.ts';
-import { drain } from './drain.ts';
 import { logRequest } from './log.ts';
 import { problemHeaders, problemOf } from './problem.ts';
 import { backupRoutes } from './routes/backups.ts';
@@ -16,17 +16,29 @@ import { jobRoutes } from './routes/jobs.ts';
 import { linkRoutes } from './routes/links.ts';
 import { serviceRoutes } from './routes/service.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { tusRoutes, withTusHeaders } from './routes/tus.ts';
 import { uploadRoutes } from './routes/upload.ts';
 import { verifyRoutes } from './routes/verify.ts';
 import { refusal } from './validation.ts';
 
-const EXPOSED = ['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'];
+const EXPOSED = [
+  ...['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'],
+  ...['Tus-Resumable', 'Tus-Version', 'Tus-Extension', 'Tus-Max-Size', 'Tus-Checksum-Algorithm'],
+  ...['Upload-Offset', 'Upload-Length', 'Upload-Defer-Length', 'Upload-Metadata', 'Upload-Expires'],
+  ...['Coldstream-Backup-Id', 'Coldstream-Job-Id', 'Coldstream-Phase', 'Coldstream-Upload-Secret'],
+];
+
+const ASKED = [
+  ...['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match', 'X-Age-Identity'],
+  ...['Tus-Resumable', 'Upload-Offset', 'Upload-Length', 'Upload-Defer-Length', 'Upload-Metadata', 'Upload-Checksum'],
+  ...['X-HTTP-Method-Override', 'X-Request-Id', 'X-Requested-With'],
+];
 
 /** Pages of configured origins may read answers (Fetch standard); same-origin pages need no leave. */
 const CROSS_ORIGIN = cors({
   origin: (origin, c: AppContext) => (c.get('services').config.allowedOrigins.includes(origin) ? origin : null),
-  allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
-  allowHeaders: ['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match', 'X-Age-Identity'],
+  allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+  allowHeaders: ASKED,
   exposeHeaders: EXPOSED,
   maxAge: 600,
 });
@@ -50,10 +62,12 @@ export function createApp(): App {
     c.set('services', services(c.env));
     await next();
   });
+  app.use('/tus/*', withTusHeaders);
   app.use((c, next) => (c.req.header('origin') === undefined ? next() : CROSS_ORIGIN(c, next)));
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   for (const routes of [
     uploadRoutes,
+    tusRoutes,
     linkRoutes,
     downloadRoutes,
     fileRoutes,
@@ -99,7 +113,7 @@ function finish(c: AppContext): void {
   c.res.headers.set('x-content-type-options', 'nosniff');
 }
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'];
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 
 /** The methods that an address takes; empty where it is none of ours. */
 function methodsOf(app: App, path: string): string[] {

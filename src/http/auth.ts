@@ -1,5 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import { findToken } from '../catalogue/tokens.ts';
+import type { SessionAccess } from '../ingest/resumable/upload-session.ts';
 import { isSigned, verifyLink } from '../links/signed-link.ts';
 import { base64url, bytesFromBase64url, hex, sameSecret, sha256, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
@@ -60,23 +61,69 @@ async function checkLink(c: AppContext): Promise<void> {
 }
 
 async function checkToken(c: AppContext, scope: Scope): Promise<void> {
-  const [, token] = /^Bearer +([\x21-\x7e]+) *$/i.exec(c.req.header('authorization') ?? '') ?? [];
+  const token = bearerToken(c);
   if (!token) throw new Unauthorized();
-  const scopes = await scopesOf(c, token);
-  if (!scopes) throw new Unauthorized('The token is unknown, expired or revoked.');
+  const known = await knownToken(c, token);
+  if (!known || known.expired) throw unknownToken();
+  checkScope(known.scopes, scope);
+}
+
+/** What a request shows for an upload in pieces: a token that may write, or something that its session has to know. */
+export async function uploadAccess(c: AppContext): Promise<SessionAccess> {
+  const token = c.req.query(UPLOAD_KEY) ?? bearerToken(c);
+  if (!token) throw new Unauthorized();
+  if (UPLOAD_SECRET.test(token)) return { kind: 'hash', sha256: await tokenHash(token) };
+  const known = await knownToken(c, token);
+  if (!known) throw unknownToken();
+  // An upload outlives the token that began it; for any other upload the token is no good any more.
+  if (known.expired) return { kind: 'hash', sha256: await tokenHash(token) };
+  checkScope(known.scopes, 'write');
+  return { kind: 'granted' };
+}
+
+/** The hash by which an upload knows the token that creates it; null where a link does. */
+export async function creatorHash(c: AppContext): Promise<string | null> {
+  const token = bearerToken(c);
+  return token && !isSigned(new URL(c.req.url)) ? tokenHash(token) : null;
+}
+
+/** The parameter of an upload's address that is its credential, where its sender has no other. */
+export const UPLOAD_KEY = 'upload_key';
+
+const UPLOAD_SECRET = /^csu_[A-Za-z0-9_-]{43}$/;
+
+/** An upload's own secret. */
+export function makeUploadSecret(): string {
+  return `csu_${base64url(crypto.getRandomValues(new Uint8Array(32)))}`;
+}
+
+function bearerToken(c: AppContext): string | null {
+  return /^Bearer +([\x21-\x7e]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? null;
+}
+
+function unknownToken(): Unauthorized {
+  return new Unauthorized('The token is unknown, expired or revoked.');
+}
+
+function checkScope(scopes: readonly string[], scope: Scope): void {
   if (!scopes.includes(scope) && !scopes.includes('admin')) throw new Forbidden(scope);
 }
 
-/** What a token may do; null for one that is not (or no more) valid. */
-async function scopesOf(c: AppContext, token: string): Promise<readonly string[] | null> {
+/** What a token may do, or could until it expired; null for one that there is not, or no more. */
+async function knownToken(
+  c: AppContext,
+  token: string,
+): Promise<{ readonly scopes: readonly string[]; readonly expired: boolean } | null> {
   const { config, catalogue } = c.get('services');
-  if (config.adminToken !== null && (await sameSecret(token, config.adminToken))) return ['admin'];
+  if (config.adminToken !== null && (await sameSecret(token, config.adminToken))) {
+    return { scopes: ['admin'], expired: false };
+  }
   const parsed = parseToken(token);
   if (!parsed) return null;
   const record = await findToken(catalogue, parsed.tokenId);
   if (!record || !(await sameSecret(await tokenHash(token), record.hash))) return null;
-  if (record.expires_at !== null && Date.parse(record.expires_at) <= Date.now()) return null;
-  return record.scopes;
+  const { scopes, expires_at } = record;
+  return { scopes, expired: expires_at !== null && Date.parse(expires_at) <= Date.now() };
 }
 
 const TOKEN = /^cst_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})$/;

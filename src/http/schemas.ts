@@ -245,7 +245,15 @@ export const UploadLinkRequest = z.object({
   job_id: jobId.optional(),
 });
 export const UploadLinkSchema = z
-  .object({ url: z.string(), watch_url: z.string(), job_id: jobId, expires_at: time })
+  .object({
+    url: z.string().openapi({ description: 'PUT the file there, in one request' }),
+    tus_url: z
+      .string()
+      .openapi({ description: 'Or create a tus upload there by POST; one of the two may be used, once' }),
+    watch_url: z.string(),
+    job_id: jobId,
+    expires_at: time,
+  })
   .openapi('UploadLink');
 
 export const WatchLinkRequest = z.object({ expires_in: expiresIn });

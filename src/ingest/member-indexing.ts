@@ -1,6 +1,7 @@
 import { IndexFull, MemberIndexWriter, type MemberIndexWriterOptions } from '../archive/index-writer.ts';
 import type { Member } from '../archive/member.ts';
 import type { ArchiveSummary } from '../catalogue/backups.ts';
+import type { StageOf } from '../codec/pipeline.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { HandOff } from '../shared/hand-off.ts';
 import { INDEX_PART_BYTES } from '../shared/limits.ts';
@@ -118,4 +119,18 @@ export class MemberIndexing {
       console.warn(JSON.stringify(event));
     });
   }
+}
+
+/** Lists the members of an archive that goes by. */
+export function membersInto(indexing: MemberIndexing): StageOf<[], []> {
+  return async function* listed(source) {
+    try {
+      for await (const piece of source) {
+        await indexing.give(piece);
+        yield piece;
+      }
+    } finally {
+      await indexing.end();
+    }
+  };
 }

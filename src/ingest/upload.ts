@@ -1,22 +1,23 @@
-import { type Backup, deleteBackup, type Encryption, insertBackup, receiptOf } from '../catalogue/backups.ts';
+import { type Backup, deleteBackup, type Encryption } from '../catalogue/backups.ts';
 import { type JobEnding, noteJob } from '../catalogue/jobs.ts';
 import { sha256Digest } from '../codec/digest.ts';
-import { type Pipeline, pipeline, type StageOf } from '../codec/pipeline.ts';
+import { type Pipeline, pipeline } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
 import { seekPoints } from '../codec/seekable/seek-table-points.ts';
 import { isAge, isCompressedAlready } from '../codec/sniff.ts';
 import { compress, digest, encrypt, meter, rateLimit } from '../codec/stages.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
-import { hex, utf8 } from '../shared/bytes.ts';
+import { hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY, PART_BYTES } from '../shared/limits.ts';
 import { type Pieces, peek, retold } from '../shared/streams.ts';
-import { backupPrefix, dataKey, receiptKey } from '../store/object-keys.ts';
+import { backupPrefix, dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { type IndexBounds, MemberIndexing } from './member-indexing.ts';
+import { commitBackup } from './commit-backup.ts';
+import { type IndexBounds, MemberIndexing, membersInto } from './member-indexing.ts';
 
 export interface UploadRooms {
   readonly store: ObjectStore;
@@ -107,7 +108,8 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     } finally {
       share.release();
     }
-    await commit(rooms, backup, job);
+    if (!job.alive()) throw new JobSuperseded(job_id);
+    await commitBackup(rooms, backup);
     const message = `Stored ${order.filename}`;
     await job.finish({
       phase: 'done',
@@ -216,27 +218,6 @@ function storedForm({ defaultRecipients }: UploadRooms, order: UploadOrder, firs
     indexed: !byVault && !came,
     encryption: byVault || came ? { format: 'age', by: byVault ? 'vault' : 'sender', recipients } : null,
   };
-}
-
-/** Lists the members of an archive that goes by. */
-function membersInto(indexing: MemberIndexing): StageOf<[], []> {
-  return async function* listed(source) {
-    try {
-      for await (const piece of source) {
-        await indexing.give(piece);
-        yield piece;
-      }
-    } finally {
-      await indexing.end();
-    }
-  };
-}
-
-/** The receipt, then the row: a row never names what is not there. */
-async function commit(rooms: UploadRooms, backup: Backup, job: JobPublisher): Promise<void> {
-  if (!job.alive()) throw new JobSuperseded(backup.job_id);
-  await rooms.store.put(receiptKey(backup.backup_id), utf8(JSON.stringify(receiptOf(backup))));
-  await insertBackup(rooms.catalogue, backup);
 }
 
 /**

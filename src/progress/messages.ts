@@ -10,7 +10,13 @@ export type Task = 'upload' | 'verify' | 'import';
 
 /** Which run has a job. An upload makes the backup and has its id; others have one of their own. */
 export type TaskRun =
-  | { readonly task?: 'upload'; readonly backup_id: string; readonly run_id?: undefined }
+  | {
+      readonly task?: 'upload';
+      readonly backup_id: string;
+      readonly run_id?: undefined;
+      /** It comes in pieces and may rest between them: somebody else watches over it, and tells its end. */
+      readonly rests?: true;
+    }
   | { readonly task: 'verify'; readonly backup_id: string; readonly run_id: string }
   /** With the backup that it restores, if it is one. */
   | { readonly task: 'import'; readonly backup_id?: string | undefined; readonly run_id: string };

@@ -1,4 +1,4 @@
-import { JOB_KEPT_MS, JOB_LEASE_MS } from '../shared/limits.ts';
+import { JOB_KEPT_MS } from '../shared/limits.ts';
 import { IttyRoom } from './itty-room.ts';
 import { isEnd, type JobEnd, type JobMessage, type JobUpdate, type OpenUpload, type TaskRun } from './messages.ts';
 import {
@@ -9,6 +9,7 @@ import {
   isTakenOver,
   type JobRecord,
   type JobStart,
+  leaseMs,
   type Moved,
   maySend,
   moveJob,
@@ -62,7 +63,7 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       if (begun.record !== this.record) {
         this.record = begun.record;
         this.#announce();
-        await this.#store(JOB_LEASE_MS);
+        await this.#store(leaseMs(begun.record));
       }
       return { kind: 'started' };
     }
@@ -127,8 +128,8 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       const changed = passed !== this.record;
       this.record = passed;
       // The next alarm is set before the cleanup, so that one which is cut off is taken up again.
-      if (changed) await this.#store(JOB_LEASE_MS);
-      else await this.state.storage.setAlarm(Date.now() + JOB_LEASE_MS);
+      if (changed) await this.#store(leaseMs(passed));
+      else await this.state.storage.setAlarm(Date.now() + leaseMs(passed));
       if (isTakenOver(passed)) await this.#reclaim(passed);
     }
 

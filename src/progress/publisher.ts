@@ -42,8 +42,13 @@ export interface JobPublisher {
   noteOpen(open: OpenUpload): Promise<void>;
   /** False once the room has said that the job is no longer this run's. */
   alive(): boolean;
-  /** Ends the job and stops the publisher. Never throws: should the room stay silent, its alarm finds the end out. */
-  finish(end: JobEnd): Promise<void>;
+  /**
+   * Ends the job and stops the publisher. Never throws; false where the room stayed silent. Its alarm then finds the end
+   * out, but of a run that rests: that must tell it again.
+   */
+  finish(end: JobEnd): Promise<boolean>;
+  /** Stops the publisher of a run that rests, once the room knows the newest state, or could not be told. */
+  pause(): Promise<void>;
   /** Stops the publisher without an end: the job's alarm misses the signs of life and takes back what is left. */
   abandon(): void;
 }
@@ -157,11 +162,19 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
       clearInterval(timer);
     },
     async finish(end) {
-      if (finished) return;
+      if (finished) return true;
       finished = true;
       clearInterval(timer);
-      if (superseded) return;
-      await surely(jobId, () => call('finish', { end: clippedEnd(end) })).catch(() => {});
+      if (superseded) return true;
+      return surely(jobId, () => call('finish', { end: clippedEnd(end) })).then(
+        () => true,
+        () => false,
+      );
+    },
+    async pause() {
+      finished = true;
+      clearInterval(timer);
+      if (newest && !superseded) await call('update', { update: newest }).catch(() => undefined);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { JOB_MISSED_LEASES, PROGRESS_INTERVAL_MS } from '../shared/limits.ts';
+import { JOB_LEASE_MS, JOB_MISSED_LEASES, PROGRESS_INTERVAL_MS, RESTING_JOB_LEASE_MS } from '../shared/limits.ts';
 import {
   isEnd,
   type JobEnd,
@@ -89,6 +89,11 @@ export function endJob(record: JobRecord | null, runId: string, end: JobEnd, now
 export function noteOpen(record: JobRecord | null, runId: string, open: OpenUpload): JobRecord | null {
   if (!record || !ownedBy(record, runId)) return null;
   return { ...record, open };
+}
+
+/** How long a lease of the job is. */
+export function leaseMs(record: JobRecord): number {
+  return record.task !== 'verify' && record.task !== 'import' && record.rests ? RESTING_JOB_LEASE_MS : JOB_LEASE_MS;
 }
 
 /** The record after one lease of a running job. */

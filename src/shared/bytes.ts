@@ -20,6 +20,13 @@ export function base64url(bytes: Uint8Array): string {
   return base64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
 
+/** Throws a SyntaxError where `text` is not base64 (RFC 4648, section 4; with its padding). */
+export function bytesFromBase64(text: string): Uint8Array {
+  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text))
+    throw new SyntaxError('not base64');
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
 /** Throws a SyntaxError where `text` is not base64url (RFC 4648, section 5; padding optional). */
 export function bytesFromBase64url(text: string): Uint8Array {
   if (!/^[A-Za-z0-9_-]*={0,2}$/.test(text)) throw new SyntaxError('not base64url');

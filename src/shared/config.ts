@@ -1,4 +1,12 @@
-import { DEFAULT_IMPORT_QUERIES, DEFAULT_MAX_FILE_BYTES, GIB, KIB, MAX_OBJECT_BYTES, MIB } from './limits.ts';
+import {
+  DEFAULT_IMPORT_QUERIES,
+  DEFAULT_MAX_FILE_BYTES,
+  GIB,
+  KIB,
+  MAX_OBJECT_BYTES,
+  MAX_UPLOAD_TTL_MS,
+  MIB,
+} from './limits.ts';
 
 export type EngineChoice = 'auto' | 'native' | 'wasm';
 
@@ -20,6 +28,10 @@ export interface Config {
   readonly defaultRecipients: readonly string[];
   /** `MAX_IMPORT_QUERIES`: statements that one import may run; one writes some hundred rows. Default 1,000, as D1 has it. */
   readonly maxImportQueries: number;
+  /** `UPLOAD_TTL`: how long an upload in pieces may take, in ms here; `30s`, `15m`, `12h`, `6d`. Default, and at most, 6 days. */
+  readonly uploadTtlMs: number;
+  /** `RESUMABLE_DRAFT`: `1` adds the IETF's draft of resumable uploads beside tus. */
+  readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
   readonly adminToken: string | null;
   /** `LINK_SIGNING_KEYS`: secret, `id:base64url,…`, the newest first. */
@@ -49,6 +61,8 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     uploadRate: parseSize('MAX_UPLOAD_RATE', text('MAX_UPLOAD_RATE')),
     defaultRecipients: words(text('DEFAULT_RECIPIENTS') ?? ''),
     maxImportQueries: parseCount('MAX_IMPORT_QUERIES', text('MAX_IMPORT_QUERIES')) ?? DEFAULT_IMPORT_QUERIES,
+    uploadTtlMs: parseDuration('UPLOAD_TTL', text('UPLOAD_TTL'), MAX_UPLOAD_TTL_MS) ?? MAX_UPLOAD_TTL_MS,
+    resumableDraft: text('RESUMABLE_DRAFT') === '1',
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',
   };
@@ -68,6 +82,16 @@ function parseCount(name: string, text: string | null): number | null {
   if (text === null) return null;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name}: a whole number`);
   return Number(text);
+}
+
+const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 60 * 60, d: 24 * 60 * 60 };
+
+function parseDuration(name: string, text: string | null, mostMs: number): number | null {
+  if (text === null) return null;
+  const [, digits, unit = ''] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? [];
+  const ms = Number(digits) * (SECONDS[unit] ?? Number.NaN) * 1000;
+  if (!(ms <= mostMs)) throw new Error(`${name}: like 30s, 15m, 12h or 6d, and at most ${mostMs / 1000} s`);
+  return ms;
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, KiB: KIB, MiB: MIB, GiB: GIB };

@@ -13,6 +13,8 @@ export const FRAME_BYTES = 4 * MIB;
 export const PART_BYTES = 8 * MIB;
 /** R2 takes 10,000 parts an object; the rest is room for a size that was announced too small. */
 export const PARTS_PER_OBJECT = 9_900;
+/** Numbers that R2 takes for the parts of one object, also with gaps between them. */
+export const R2_PART_NUMBERS = 10_000;
 /** Parts on their way to R2 at once, for one upload, beside the one being filled. */
 export const PARTS_IN_FLIGHT = 2;
 /** Largest part that a part buffer may have, so that one upload stays within its share of the isolate. */
@@ -66,6 +68,26 @@ export const JOB_CALL_MS = 5_000;
 export const JOB_TEXT_CHARS = 500;
 /** How long final states are kept. */
 export const JOB_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
+
+/**
+ * Uploads in pieces: how long one may take, at most and by default. R2 aborts a multipart upload 7 days after it was
+ * opened, which is when the first part is full.
+ */
+export const MAX_UPLOAD_TTL_MS = 6 * 24 * 60 * 60 * 1000;
+/** How long an ended one is remembered, so that a sender who lost the last answer learns of the end. */
+export const SESSION_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
+/** What has come of a piece is made durable so often: what a crash may cost a sender of time. */
+export const CHECKPOINT_MS = 5_000;
+/** The answer to the last piece waits for the receipt where so much content, or less, is to be read back. */
+export const FINISH_AT_ONCE_BYTES = 32 * MIB;
+/** Work of an upload session that failed is tried again after so long, and twice as long each time, up to: */
+export const SESSION_RETRY_MS = 5_000;
+export const SESSION_LONGEST_RETRY_MS = 10 * 60_000;
+/**
+ * The lease of a job whose upload may rest between its pieces: its session tells its end, so that silence says nothing.
+ * Two of them outlast any session.
+ */
+export const RESTING_JOB_LEASE_MS = (MAX_UPLOAD_TTL_MS + SESSION_KEPT_MS) / JOB_MISSED_LEASES;
 
 export const LINK_TTL_SECONDS = 3_600;
 export const LINK_MAX_TTL_SECONDS = 7 * 24 * 60 * 60;
@@ -277,6 +299,18 @@ export const MEMORY = {
       // zstd's own default.
       level: 3,
       parallelTasks: PARTS_IN_FLIGHT,
+    },
+    /** A piece of an upload: the part being filled and those in flight; a frame of content and one compressed; what was read. */
+    piece: {
+      budgetBytes: (PARTS_IN_FLIGHT + 1) * PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES,
+      chunkBytes: UPLOAD_READ_BYTES,
+      level: 3,
+      parallelTasks: PARTS_IN_FLIGHT,
+    },
+    /** An upload in pieces that is read back at its end: as a decoded download, and indexed as an upload is. */
+    readback: {
+      budgetBytes: DECODE_BYTES + FRAME_BYTES + 2 * INDEX_RUN_BYTES + INDEX_MERGE_BYTES,
+      chunkBytes: DECODE_READ_BYTES,
     },
     /** Stored bytes as they are, whole or a range of them: one buffer. */
     stored: { budgetBytes: STORED_READ_BYTES, chunkBytes: STORED_READ_BYTES },

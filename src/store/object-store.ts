@@ -10,6 +10,9 @@ export interface OpenUpload {
   readonly upload_id: string;
 }
 
+/** What the storage says of a part that it took: R2 wants it back to make the object. */
+export type UploadedPart = R2UploadedPart;
+
 /** An object being read. Read the body or cancel it: it holds one of the request's few connections. */
 export interface OpenObject {
   readonly body: ByteStream;

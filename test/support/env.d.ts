@@ -1,4 +1,5 @@
 import type { D1Migration } from 'cloudflare:test';
+import type { SessionObject } from '../../src/ingest/resumable/upload-sessions.ts';
 
 declare global {
   namespace Cloudflare {
@@ -10,6 +11,7 @@ declare global {
       readonly CATALOGUE: D1Database;
       readonly DATABASE_SAMPLE: D1Database;
       readonly JOBS: DurableObjectNamespace;
+      readonly UPLOADS: DurableObjectNamespace<SessionObject>;
       readonly ZSTD_ENGINE: string;
       readonly ADMIN_TOKEN: string;
       readonly LINK_SIGNING_KEYS: string;

@@ -49,7 +49,7 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
 }
 
 /** The table's checksum is what the frame ends with (RFC 8878, section 3.1.1: low four bytes of the XXH64). */
-function seekEntry(frame: Uint8Array, contentBytes: number, hasChecksum: boolean): SeekEntry {
+export function seekEntry(frame: Uint8Array, contentBytes: number, hasChecksum: boolean): SeekEntry {
   const entry = { compressedBytes: frame.length, contentBytes };
   if (!hasChecksum) return entry;
   const end = new DataView(frame.buffer, frame.byteOffset + frame.length - CHECKSUM_BYTES);

@@ -47,7 +47,7 @@ const downloadLink = createRoute({
 const uploadLink = createRoute({
   method: 'post',
   path: '/backup/upload-links',
-  summary: 'A signed link for one upload (PUT)',
+  summary: 'Signed links for one upload: by PUT, or in pieces (tus)',
   tags: ['Links'],
   middleware: needs('write'),
   request: { body: { required: true, content: { 'application/json': { schema: UploadLinkRequest } } } },
@@ -73,8 +73,11 @@ export function linkRoutes(app: App): void {
     const params = new URLSearchParams({ job_id, link_id: ulid() });
     if (order.max_bytes !== undefined) params.set('max_bytes', String(order.max_bytes));
     const link = await signedUrl(c, 'PUT', `/backup/upload/${encodeURIComponent(filename)}`, params, order.expires_in);
+    params.set('filename', filename);
+    const tus = await signedUrl(c, 'POST', '/tus', params, order.expires_in);
     const watch = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), order.expires_in);
-    return c.json({ url: link.url, watch_url: asWebSocket(watch.url), job_id, expires_at: link.expires_at }, 200);
+    const { url, expires_at } = link;
+    return c.json({ url, tus_url: tus.url, watch_url: asWebSocket(watch.url), job_id, expires_at }, 200);
   });
 
   app.openapi(downloadLink, async (c) => {
@@ -112,7 +115,7 @@ async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof Li
 
 async function signedUrl(
   c: AppContext,
-  method: 'GET' | 'PUT',
+  method: 'GET' | 'PUT' | 'POST',
   path: string,
   params: URLSearchParams,
   expiresIn: number,

@@ -1,15 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { ulid } from 'ulidx';
-import type { Backup } from '../../catalogue/backups.ts';
-import { claimLink, releaseLink } from '../../catalogue/upload-links.ts';
-import { checkRecipients } from '../../codec/age-keys.ts';
-import { checkLevel } from '../../codec/levels.ts';
-import { checkFilename, checkSuffix, contentTypeOf } from '../../ingest/filename.ts';
 import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
-import { isSigned } from '../../links/signed-link.ts';
-import { VaultError } from '../../shared/errors.ts';
-import { MEMORY } from '../../shared/limits.ts';
 import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, needsOrLink } from '../auth.ts';
@@ -17,14 +8,9 @@ import { json, problems } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { ReceiptSchema, UploadOptions } from '../schemas.ts';
+import { orderOf, withLink } from '../upload-order.ts';
 import { checkOptions } from '../validation.ts';
 import { backupView } from '../views.ts';
-
-class LinkUsed extends VaultError {
-  constructor() {
-    super('link-used', 'This upload link has been used. Ask for a new one.');
-  }
-}
 
 const refusals = problems(400, 401, 403, 409, 413, 422, 502, 503);
 
@@ -96,29 +82,6 @@ function queryOptions(c: AppContext): Record<string, string> {
   return { ...c.req.query(), ...(recipients && { recipient: recipients.join(',') }) };
 }
 
-/** Everything about an upload that can be refused before its first byte is read. */
-function orderOf(c: AppContext, rawName: string, given: Record<string, string>, contentType: string | undefined) {
-  const { config, engine } = c.get('services');
-  const options = checkOptions(given);
-  const filename = checkFilename(rawName);
-  checkSuffix(filename, config.allowedSuffixes);
-  const level = options.level ?? MEMORY.operations.upload.level;
-  if (options.compression !== 'none') checkLevel(level, engine);
-  const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
-  const backup_id = ulid();
-  return {
-    backup_id,
-    job_id: options.job_id ?? backup_id,
-    filename,
-    content_type: contentTypeOf(filename, contentType),
-    level,
-    compression: options.compression ?? 'auto',
-    recipients: options.recipient === undefined ? null : checkRecipients(options.recipient),
-    sha256: options.sha256,
-    max_bytes: Math.min(config.maxFileBytes, linkBytes),
-  };
-}
-
 async function storeForm(c: AppContext, body: Pieces) {
   const form = await orTellJob(c, 'upload', c.req.query('job_id'), () =>
     openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
@@ -140,28 +103,12 @@ async function storeForm(c: AppContext, body: Pieces) {
 }
 
 async function store(c: AppContext, order: UploadOrder) {
-  const running = storeOnce(c, order);
+  const running = withLink(c, order.backup_id, () => upload(c.get('services'), order));
   // The client may go away; what has begun is then still brought to its end, or taken back.
   c.executionCtx.waitUntil(running.catch(() => undefined));
   const backup = await running;
   const receipt = { message: 'Upload successful', ...backupView(backup) };
   return c.json(receipt, 201, { location: `/backup/${backup.backup_id}` });
-}
-
-/** A link is good for one upload: it is claimed before, and given back if the upload fails. */
-async function storeOnce(c: AppContext, order: UploadOrder): Promise<Backup> {
-  const rooms = c.get('services');
-  const link_id = c.req.query('link_id');
-  if (!isSigned(new URL(c.req.url)) || !link_id) return upload(rooms, order);
-  const expires_at = new Date(Number(c.req.query('expires')) * 1000).toISOString();
-  const claimed = await claimLink(rooms.catalogue, { link_id, backup_id: order.backup_id, expires_at });
-  if (!claimed) throw new LinkUsed();
-  try {
-    return await upload(rooms, order);
-  } catch (error) {
-    await releaseLink(rooms.catalogue, link_id);
-    throw error;
-  }
 }
 
 /** A name that is not valid percent-encoding is taken as it stands. */

@@ -1,5 +1,5 @@
-import { DRAIN_BYTES, DRAIN_MS, MIB } from '../shared/limits.ts';
-import { type ByteStream, readPieces } from '../shared/streams.ts';
+import { DRAIN_BYTES, DRAIN_MS, MIB } from './limits.ts';
+import { type ByteStream, readPieces } from './streams.ts';
 
 /**
  * Reads what a refused client still sends and drops it, within {@link DRAIN_BYTES} and {@link DRAIN_MS}: an answer in

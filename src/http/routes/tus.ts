@@ -1,0 +1,156 @@
+import type { SessionView } from '../../ingest/resumable/upload-session.ts';
+import { isSigned } from '../../links/signed-link.ts';
+import { VaultError } from '../../shared/errors.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
+import { appendPiece, createSession, sessionHeaders, sessionStatus, uploadIdOf } from '../resumable.ts';
+import {
+  announcedLength,
+  bytesIn,
+  InvalidUploadHeader,
+  parseChecksum,
+  parseMetadata,
+  TUS_CHECKSUMS,
+  TUS_EXTENSIONS,
+  TUS_MEDIA_TYPE,
+  TUS_VERSION,
+  textOf,
+} from '../tus-headers.ts';
+import { describeTus } from './tus-openapi.ts';
+
+class TusVersionUnsupported extends VaultError {
+  constructor() {
+    super('tus-version-unsupported', `Send "Tus-Resumable: ${TUS_VERSION}".`);
+  }
+}
+
+class NotAPiece extends VaultError {
+  constructor() {
+    super('unsupported-media-type', `A piece comes as "Content-Type: ${TUS_MEDIA_TYPE}".`);
+  }
+}
+
+/** tus 1.0.0, a thin adapter of upload sessions. In the order of the protocol: core, then its extensions. */
+export function tusRoutes(app: App): void {
+  describeTus(app);
+  app.on('OPTIONS', ['/tus', '/tus/:upload_id'], (c) => c.body(null, 204));
+  app.post('/tus', checkVersion, needsOrLink('write'), create);
+  // HEAD comes to the routes of GET, which is not of tus.
+  app.get('/tus/:upload_id', (c, next) => (c.req.raw.method === 'HEAD' ? checkVersion(c, next) : next()), headOrStatus);
+  app.patch('/tus/:upload_id', checkVersion, patch);
+  app.delete('/tus/:upload_id', checkVersion, terminate);
+  app.post('/tus/:upload_id', checkVersion, overridden);
+}
+
+/** What goes with every answer under /tus. "Tus-Version" and the like belong to OPTIONS; a preflight is one too. */
+export async function withTusHeaders(c: AppContext, next: () => Promise<void>): Promise<void> {
+  c.header('tus-resumable', TUS_VERSION);
+  await next();
+  if (c.req.method !== 'OPTIONS') return;
+  c.header('tus-resumable', TUS_VERSION);
+  c.header('tus-version', TUS_VERSION);
+  c.header('tus-extension', TUS_EXTENSIONS);
+  c.header('tus-checksum-algorithm', Object.keys(TUS_CHECKSUMS).join(','));
+  c.header('tus-max-size', String(c.get('services').config.maxFileBytes));
+}
+
+/** "Tus-Resumable": of another version nothing is processed. */
+async function checkVersion(c: AppContext, next: () => Promise<void>): Promise<void> {
+  if (c.req.header('tus-resumable') !== TUS_VERSION) {
+    c.header('tus-version', TUS_VERSION);
+    throw new TusVersionUnsupported();
+  }
+  await next();
+}
+
+function checkMediaType(c: AppContext): void {
+  if (c.req.header('content-type') !== TUS_MEDIA_TYPE) throw new NotAPiece();
+}
+
+async function create(c: AppContext): Promise<Response> {
+  const length = announcedLength(c.req.header('upload-length'), c.req.header('upload-defer-length'));
+  const given = c.req.header('upload-metadata');
+  const metadata = parseMetadata(given);
+  const withPiece = c.req.raw.body !== null && c.req.header('content-length') !== '0';
+  if (withPiece) checkMediaType(c);
+  const named = (key: string) => textOf(metadata, key);
+  const { view, secret } = await createSession(c, {
+    filename: c.req.query('filename') ?? named('filename'),
+    content_type: named('filetype'),
+    options: {
+      job_id: named('job_id'),
+      level: named('level'),
+      compression: named('compression'),
+      sha256: named('sha256'),
+    },
+    client_metadata: given ?? null,
+    length,
+  });
+  const address = `/tus/${view.backup_id}`;
+  c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
+  c.header('coldstream-upload-secret', secret);
+  if (!withPiece) return answer(c, 201, view);
+  const piece = { offset: 0, length: null, checksum: parseChecksum(c.req.header('upload-checksum')), completes: false };
+  const after = await appendPiece(c, view.backup_id, { kind: 'granted' }, piece);
+  c.header('upload-offset', String(after.offset));
+  return answer(c, 201, after);
+}
+
+async function head(c: AppContext): Promise<Response> {
+  const access = await uploadAccess(c);
+  const view = await c.get('services').uploads.describe(uploadIdOf(c), access);
+  c.header('upload-offset', String(view.offset));
+  if (view.length === null) c.header('upload-defer-length', '1');
+  else c.header('upload-length', String(view.length));
+  if (view.client_metadata !== null) c.header('upload-metadata', view.client_metadata);
+  c.header('cache-control', 'no-store');
+  return answer(c, 200, view);
+}
+
+function headOrStatus(c: AppContext): Promise<Response> {
+  return c.req.raw.method === 'HEAD' ? head(c) : sessionStatus(c);
+}
+
+async function patch(c: AppContext): Promise<Response> {
+  const access = await uploadAccess(c);
+  checkMediaType(c);
+  const offset = bytesIn('Upload-Offset', c.req.header('upload-offset'));
+  if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the piece begins.');
+  const length = bytesIn('Upload-Length', c.req.header('upload-length'));
+  const checksum = parseChecksum(c.req.header('upload-checksum'));
+  const piece = { offset, length, checksum, completes: false };
+  const view = await appendPiece(c, uploadIdOf(c), access, piece);
+  c.header('upload-offset', String(view.offset));
+  return answer(c, 204, view);
+}
+
+async function terminate(c: AppContext): Promise<Response> {
+  const access = await uploadAccess(c);
+  await c.get('services').uploads.terminate(uploadIdOf(c), access);
+  return c.body(null, 204);
+}
+
+/** "X-HTTP-Method-Override": for environments that know but GET and POST. */
+async function overridden(c: AppContext): Promise<Response> {
+  switch (c.req.header('x-http-method-override')?.toUpperCase()) {
+    case 'PATCH':
+      return patch(c);
+    case 'DELETE':
+      return terminate(c);
+    case 'HEAD':
+      return head(c);
+    default:
+      c.header('allow', 'HEAD, GET, PATCH, DELETE, OPTIONS');
+      throw new VaultError(
+        'method-not-allowed',
+        'An upload takes PATCH, HEAD, GET and DELETE; POST creates one at /tus.',
+      );
+  }
+}
+
+/** "Upload-Expires", as long as the upload may go on, and what the vault has to say beside. */
+function answer(c: AppContext, status: 200 | 201 | 204, view: SessionView): Response {
+  sessionHeaders(c, view);
+  if (view.phase === 'receiving') c.header('upload-expires', new Date(view.expires_at).toUTCString());
+  return c.body(null, status);
+}

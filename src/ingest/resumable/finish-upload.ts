@@ -1,0 +1,136 @@
+import { deleteBackup } from '../../catalogue/backups.ts';
+import { noteJob } from '../../catalogue/jobs.ts';
+import { releaseLinksOf } from '../../catalogue/upload-links.ts';
+import type { JobPublisher } from '../../progress/publisher.ts';
+import { MEMORY } from '../../shared/limits.ts';
+import { backupPrefix } from '../../store/object-keys.ts';
+import { commitBackup } from '../commit-backup.ts';
+import { readBack } from './read-back.ts';
+import { ResumableWriter } from './resumable-writer.ts';
+import type { SessionRooms } from './session-rooms.ts';
+import type { SessionStore } from './session-store.ts';
+import { finished, type StoredObject, type UploadRecord, withStored } from './upload-record.ts';
+
+/**
+ * What follows the last byte: seal the object, complete it, read it back, write receipt and row. Every step is noted, or
+ * can be done again, so that whoever is cut off anywhere begins with this function anew. `signal` ends it early, until
+ * the row is there.
+ */
+export async function finishUpload(rooms: SessionRooms, store: SessionStore, signal: AbortSignal): Promise<void> {
+  const { job_id, backup_id } = store.known;
+  const job = rooms.jobs.publisher(job_id, backup_id);
+  try {
+    const stored = store.known.stored ?? (await seal(rooms, store, job, signal));
+    if (stored.open) await rooms.store.completeUpload(stored.open, store.parts(), stored.bytes);
+    await verify(rooms, store, stored, job, signal);
+  } finally {
+    await job.pause();
+  }
+}
+
+/** The object, with everything of it in the storage. */
+async function seal(
+  rooms: SessionRooms,
+  store: SessionStore,
+  job: JobPublisher,
+  signal: AbortSignal,
+): Promise<StoredObject> {
+  const record = store.known;
+  const { engine, budget } = rooms;
+  report(job, record, 'storing', record.written.offset);
+  const share = await budget.reserve(MEMORY.operations.piece.budgetBytes + engine.contextBytes(record.level), signal);
+  const writer = new ResumableWriter(rooms.store, store, engine, record, record.written);
+  const fence = () => writer.fence();
+  signal.addEventListener('abort', fence);
+  try {
+    signal.throwIfAborted();
+    return await writer.seal((stored) => {
+      store.record = withStored(store.known, stored);
+    });
+  } finally {
+    signal.removeEventListener('abort', fence);
+    await writer.close();
+    share.release();
+  }
+}
+
+/** What is stored becomes a backup, once it was read. */
+async function verify(
+  rooms: SessionRooms,
+  store: SessionStore,
+  stored: StoredObject,
+  job: JobPublisher,
+  signal: AbortSignal,
+): Promise<void> {
+  const record = store.known;
+  const onRead = (bytes: number) => {
+    signal.throwIfAborted();
+    report(job, record, 'verifying', bytes);
+  };
+  report(job, record, 'verifying', 0);
+  const share = await rooms.budget.reserve(MEMORY.operations.readback.budgetBytes, signal);
+  try {
+    // Of a try before, which died: it would hold its parts for a week.
+    if (store.indexOpen) await rooms.store.abortUpload(store.indexOpen);
+    const noteOpen = async (open: StoredObject['open'] & object) => {
+      store.indexOpen = open;
+    };
+    const backup = await readBack(rooms, record, stored, onRead, noteOpen);
+    signal.throwIfAborted();
+    await commitBackup(rooms, backup);
+    signal.throwIfAborted();
+    store.record = finished(store.known, Date.now());
+  } finally {
+    share.release();
+  }
+}
+
+function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'verifying', current: number): void {
+  const { filename, written, stored } = record;
+  const message = `${phase === 'storing' ? 'Storing' : 'Checking'} ${filename}`;
+  job.publish({ phase, current, total: written.offset, stored: stored?.bytes ?? written.encoded_bytes, message });
+}
+
+/**
+ * After the end: of what failed everything is taken back, the job and its row are told, and the session keeps its record
+ * alone. May be done again where it was cut off; rejects where it cannot be done now.
+ */
+export async function settleUpload(rooms: SessionRooms, store: SessionStore): Promise<void> {
+  const record = store.known;
+  if (record.phase === 'failed') await takeBack(rooms, store, record);
+  await tellEnd(rooms, record);
+  store.transaction(() => {
+    store.dropContent();
+    store.record = { ...record, settled: true };
+  });
+}
+
+async function takeBack(rooms: SessionRooms, store: SessionStore, { backup_id }: UploadRecord): Promise<void> {
+  for (const open of [store.open, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
+  await rooms.store.removeAll(backupPrefix(backup_id));
+  await deleteBackup(rooms.catalogue, backup_id);
+  await releaseLinksOf(rooms.catalogue, backup_id);
+}
+
+/** The job has nobody else to learn the end from. */
+async function tellEnd({ jobs, catalogue }: SessionRooms, record: UploadRecord): Promise<void> {
+  const { job_id, backup_id, filename, written, stored, created_at } = record;
+  const failure = record.phase === 'failed' ? record.failure : null;
+  const message = failure ? `Upload of ${filename} failed` : `Stored ${filename}`;
+  const told = await jobs.publisher(job_id, backup_id).finish(
+    failure
+      ? { phase: 'failed', ...failure, message }
+      : {
+          phase: 'done',
+          backup_id,
+          current: written.offset,
+          total: written.offset,
+          stored: stored?.bytes ?? 0,
+          message,
+        },
+  );
+  if (!told) throw new Error('the job could not be told');
+  const run = { job_id, run_id: backup_id, backup_id, filename, started_at: new Date(created_at).toISOString() };
+  const code = failure?.code ?? null;
+  await noteJob(catalogue, run, { phase: failure ? 'failed' : 'done', message: failure?.detail ?? message, code });
+}

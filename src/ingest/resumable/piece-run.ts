@@ -1,0 +1,167 @@
+import { createHash } from 'node:crypto';
+import { pipeline } from '../../codec/pipeline.ts';
+import { meter, rateLimit } from '../../codec/stages.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { CHECKPOINT_MS, MEMORY, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
+import { type ByteStream, readAvailable, untilAborted } from '../../shared/streams.ts';
+import { PieceSuperseded, ResumableWriter } from './resumable-writer.ts';
+import type { SessionRooms } from './session-rooms.ts';
+import type { SessionStore } from './session-store.ts';
+import {
+  checkFits,
+  isUnfinished,
+  type PieceOrder,
+  type UploadRecord,
+  UploadTooLong,
+  withWritten,
+} from './upload-record.ts';
+
+/** What a sender says of its piece. */
+export interface Piece extends PieceOrder {
+  /** Of the piece: it then counts as a whole, or not at all. */
+  readonly checksum: PieceChecksum | null;
+  /** Whether the content ends where the piece does. */
+  readonly completes: boolean;
+}
+
+export interface PieceChecksum {
+  readonly algorithm: 'sha1' | 'sha256';
+  readonly hex: string;
+}
+
+export class PieceMismatch extends VaultError {
+  constructor() {
+    super(
+      'chunk-checksum-mismatch',
+      'The bytes of this piece do not have its checksum. None of them counts; send it again.',
+    );
+  }
+}
+
+/** The connection ended within a piece. */
+export class PieceInterrupted extends VaultError {
+  constructor(cause: unknown) {
+    super(
+      'upload-interrupted',
+      'The connection ended before the whole piece had arrived. Ask where the upload stands.',
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/**
+ * One piece on its way in: body → rate → cap → {@link ResumableWriter}, with checkpoints on the way. However it ends, what
+ * came before counts, unless the piece has a checksum, which then decides. Once it is superseded it changes nothing more.
+ */
+export class PieceRun {
+  readonly #rooms: SessionRooms;
+  readonly #store: SessionStore;
+  readonly #piece: Piece;
+  readonly #leaving = new AbortController();
+  #writer: ResumableWriter | null = null;
+
+  constructor(rooms: SessionRooms, store: SessionStore, piece: Piece) {
+    this.#rooms = rooms;
+    this.#store = store;
+    this.#piece = piece;
+  }
+
+  /** Somebody else goes on with the upload, or it is over. */
+  supersede(): void {
+    this.#writer?.fence();
+    this.#leaving.abort(new PieceSuperseded());
+  }
+
+  /** Makes durable what has come so far, so that it can be told; not of a piece that counts as a whole. */
+  checkpoint(): void {
+    const writer = this.#writer;
+    if (!writer || this.#piece.checksum || this.#leaving.signal.aborted) return;
+    // The end is noted by the run itself.
+    if (writer.offset !== this.#store.known.length) this.#note(writer, (record) => record);
+  }
+
+  /** Takes the body to its end. Resolves when all of it is durable. */
+  async take(body: ByteStream | null): Promise<void> {
+    const { budget, engine, jobs, store: objects } = this.#rooms;
+    const { signal } = this.#leaving;
+    const record = this.#store.known;
+    const share = await budget.reserve(MEMORY.operations.piece.budgetBytes + engine.contextBytes(record.level), signal);
+    const job = jobs.publisher(record.job_id, record.backup_id);
+    const writer = new ResumableWriter(objects, this.#store, engine, record, record.written);
+    this.#writer = writer;
+    try {
+      signal.throwIfAborted();
+      const report = () =>
+        job.publish({
+          phase: 'receiving',
+          current: writer.offset,
+          total: record.length ?? 0,
+          stored: writer.encodedBytes,
+          message: `Receiving ${record.filename}`,
+        });
+      await this.#receive(writer, record, body, report);
+      await writer.settle();
+      this.#note(writer, (noted) => (this.#piece.completes ? { ...noted, length: writer.offset } : noted));
+    } catch (error) {
+      await this.#keepPrefix(writer, error);
+      throw error;
+    } finally {
+      this.#writer = null;
+      await job.pause();
+      await writer.close();
+      share.release();
+    }
+  }
+
+  async #receive(
+    writer: ResumableWriter,
+    record: UploadRecord,
+    body: ByteStream | null,
+    report: () => void,
+  ): Promise<void> {
+    const { uploadRate } = this.#rooms;
+    const { checksum } = this.#piece;
+    const hash = checksum && createHash(checksum.algorithm);
+    const sent = pipeline(untilAborted(fromSender(body), this.#leaving.signal));
+    const limited = uploadRate === null ? sent : sent.through(rateLimit(uploadRate));
+    const capped = limited.through(
+      meter((piece) => checkFits(writer.offset + piece.length, record.length, record.max_bytes)),
+    );
+    let noted = Date.now();
+    for await (const piece of capped) {
+      hash?.update(piece);
+      await writer.write(piece);
+      report();
+      if (Date.now() - noted < CHECKPOINT_MS) continue;
+      this.checkpoint();
+      noted = Date.now();
+    }
+    if (hash && hash.digest('hex') !== checksum.hex) throw new PieceMismatch();
+  }
+
+  /** After a failure. More bytes than there may be are a sender's mistake, of which nothing is believed. */
+  async #keepPrefix(writer: ResumableWriter, error: unknown): Promise<void> {
+    if (this.#piece.checksum || error instanceof UploadTooLong || this.#leaving.signal.aborted) return;
+    await writer.settle();
+    if (!this.#leaving.signal.aborted) this.#note(writer, (record) => record);
+  }
+
+  /** With the last byte, the alarm that goes on is set in the same turn: storage takes both or neither. */
+  #note(writer: ResumableWriter, change: (record: UploadRecord) => UploadRecord): void {
+    writer.checkpoint((written) => {
+      this.#store.record = withWritten(change(this.#store.known), written);
+    });
+    if (isUnfinished(this.#store.known)) void this.#store.setAlarm(Date.now());
+  }
+}
+
+async function* fromSender(body: ByteStream | null): AsyncGenerator<Uint8Array, void, undefined> {
+  if (!body) return;
+  try {
+    yield* readAvailable(body, UPLOAD_READ_BYTES);
+  } catch (error) {
+    throw new PieceInterrupted(error);
+  }
+}

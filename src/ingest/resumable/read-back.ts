@@ -1,0 +1,138 @@
+import type { ArchiveSummary, Backup } from '../../catalogue/backups.ts';
+import { updateCrc32 } from '../../codec/crc32.ts';
+import { sha256Digest } from '../../codec/digest.ts';
+import { type Pipeline, pipeline } from '../../codec/pipeline.ts';
+import { readStoredPoints } from '../../codec/seekable/seek-table-points.ts';
+import { isAge } from '../../codec/sniff.ts';
+import { decompress, digest, meter } from '../../codec/stages.ts';
+import type { ZstdEngine } from '../../codec/zstd/engine.ts';
+import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
+import { ZstdTooLarge } from '../../codec/zstd/zstd-decode.ts';
+import { hex } from '../../shared/bytes.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { DECODE_READ_BYTES } from '../../shared/limits.ts';
+import { type Pieces, peek, readAhead } from '../../shared/streams.ts';
+import { dataKey } from '../../store/object-keys.ts';
+import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
+import { readResuming } from '../../store/resuming-read.ts';
+import { StoredDataLost } from '../../store/stored-data-lost.ts';
+import { type IndexBounds, MemberIndexing, membersInto } from '../member-indexing.ts';
+import { ChecksumMismatch } from '../upload.ts';
+import type { StoredObject, UploadRecord } from './upload-record.ts';
+
+export interface ReadBackRooms {
+  readonly store: ObjectStore;
+  readonly engine: ZstdEngine;
+  readonly indexBounds?: IndexBounds;
+}
+
+/** What the storage gives is not what the sender sent. */
+export class StoredOtherwise extends VaultError {
+  constructor(cause: unknown) {
+    super('stored-data-corrupt', 'What was stored is not what was sent. Nothing of it was kept; send the file again.', {
+      cause,
+    });
+  }
+}
+
+/**
+ * Reads the object of a whole upload back, and makes its receipt of what is really stored:
+ *
+ *     object → digest → frames → content → length, CRC-32, digest → members of an archive
+ *
+ * The pieces came through many requests, so no digest of them could be kept; their CRC-32 could, and ties what is stored
+ * to what came. Rejects with {@link StoredOtherwise} where the two differ, with ChecksumMismatch where the sender expected
+ * another content, and with what the storage failed of. Can be done again at any time.
+ *
+ * @param onRead told of the content that was read, in bytes; what it throws ends the reading
+ * @param noteOpen told of the multipart upload of a large index before its first part, so that it can be aborted
+ */
+export async function readBack(
+  rooms: ReadBackRooms,
+  record: UploadRecord,
+  stored: StoredObject,
+  onRead: (bytes: number) => void,
+  noteOpen: (open: OpenUpload) => Promise<void>,
+): Promise<Backup> {
+  const { backup_id, job_id, filename, content_type, written } = record;
+  const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
+  const storedDigest = sha256Digest();
+  const contentDigest = sha256Digest();
+  let bytes = 0;
+  let crc32 = 0;
+  const compare = (piece: Uint8Array, upTo: number) => {
+    bytes = upTo;
+    crc32 = updateCrc32(crc32, piece);
+    onRead(upTo);
+  };
+  const read = objectPieces(rooms.store, dataKey(backup_id), stored.bytes);
+  const content = unwrapped(
+    rooms.engine,
+    stored,
+    readAhead(pipeline(read).through(digest(storedDigest))),
+    written.offset,
+  );
+  let came: { readonly encrypted: boolean };
+  try {
+    const { first, pieces } = await peek(content);
+    came = { encrypted: isAge(first) };
+    const compared = pipeline(pieces).through(meter(compare)).through(digest(contentDigest));
+    for await (const _ of came.encrypted ? compared : compared.through(membersInto(indexing)));
+  } catch (error) {
+    throw asStoredHere(error);
+  }
+  if (bytes !== written.offset || crc32 !== written.crc32) {
+    throw new StoredOtherwise(`${bytes} of ${written.offset} bytes, CRC-32 ${crc32} instead of ${written.crc32}`);
+  }
+  const checksum = hex(contentDigest.digest());
+  if (record.sha256 !== null && record.sha256 !== checksum) throw new ChecksumMismatch(checksum);
+  return {
+    backup_id,
+    job_id,
+    filename,
+    content_type,
+    file_size: bytes,
+    checksum,
+    stored_size: stored.bytes,
+    stored_checksum: hex(storedDigest.digest()),
+    compression: stored.compression,
+    encryption: came.encrypted ? { format: 'age', by: 'sender', recipients: [] } : null,
+    archive: came.encrypted ? null : await writeIndex(rooms, indexing, stored, record, noteOpen),
+    created_at: stored.stored_at,
+    verified_at: null,
+    damage: null,
+  };
+}
+
+/** The members' index; of what is no archive there is none. The seek table is read as those who come later will read it. */
+async function writeIndex(
+  { store }: ReadBackRooms,
+  indexing: MemberIndexing,
+  { bytes, compression }: StoredObject,
+  { backup_id, written }: UploadRecord,
+  noteOpen: (open: OpenUpload) => Promise<void>,
+): Promise<ArchiveSummary | null> {
+  if (compression.codec === 'none') return indexing.write(null, noteOpen);
+  const sizes = { storedBytes: bytes, contentBytes: written.offset, frames: compression.frames };
+  try {
+    const points = await readStoredPoints((span) => store.readBytes(dataKey(backup_id), span), sizes);
+    return await indexing.write({ codec: 'zstd', points }, noteOpen);
+  } catch (error) {
+    throw asStoredHere(error);
+  }
+}
+
+function objectPieces(store: ObjectStore, key: string, length: number): Pieces {
+  return readResuming(store, key, { offset: 0, length }, { pieceBytes: DECODE_READ_BYTES, objectBytes: length });
+}
+
+function unwrapped(engine: ZstdEngine, { compression }: StoredObject, stored: Pieces, maxBytes: number): Pipeline<[]> {
+  if (compression.codec === 'none') return pipeline(stored);
+  return pipeline<['zstd']>(stored).through(decompress({ engine, maxBytes }));
+}
+
+/** What decoders say of bytes that were stored here. */
+function asStoredHere(error: unknown): unknown {
+  const other = [MalformedZstd, ZstdTooLarge, StoredDataLost].some((kind) => error instanceof kind);
+  return other ? new StoredOtherwise(error) : error;
+}

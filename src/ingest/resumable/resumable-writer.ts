@@ -1,0 +1,214 @@
+import { updateCrc32 } from '../../codec/crc32.ts';
+import { plainBytes } from '../../codec/plain-bytes.ts';
+import { encodeSeekTable, type SeekEntry } from '../../codec/seekable/seek-table.ts';
+import { seekEntry } from '../../codec/seekable/seekable-encoder.ts';
+import { isCompressedAlready, SNIFF_BYTES } from '../../codec/sniff.ts';
+import type { FrameCompressor, ZstdEngine } from '../../codec/zstd/engine.ts';
+import { release } from '../../shared/bytes.ts';
+import { VaultError } from '../../shared/errors.ts';
+import { FRAME_BYTES } from '../../shared/limits.ts';
+import { dataKey } from '../../store/object-keys.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
+import { ResumableParts } from './resumable-parts.ts';
+import type { SessionStore } from './session-store.ts';
+import type { SessionOrder, StoredObject, Written } from './upload-record.ts';
+
+/** Another request goes on with the upload: this one may write no more. */
+export class PieceSuperseded extends VaultError {
+  constructor() {
+    super('upload-superseded', 'Another request went on with this upload. Ask where it stands, and go on there.');
+  }
+}
+
+/**
+ * Content that comes in pieces becomes the object that an upload in one request would make, byte for byte. No state of a
+ * codec crosses a piece, because only whole frames are compressed and only whole parts are sent; what fills neither yet is
+ * kept as bytes:
+ *
+ *     content   |frame|frame|frame|tail       the tail waits for the rest of its frame
+ *     encoded   |====part====|==rest          the rest waits for the rest of its part
+ *
+ * A checkpoint makes durable what has come. It may be taken at any time, also while the writer waits for something: what
+ * it tells of moves on in one step, when a frame is in its parts as a whole.
+ */
+export class ResumableWriter {
+  readonly #store: SessionStore;
+  readonly #engine: ZstdEngine;
+  readonly #order: SessionOrder;
+  readonly #parts: ResumableParts;
+  #offset: number;
+  #crc32: number;
+  #compressed: boolean | null;
+  #frames: number;
+  /** Those of them that are not noted yet. */
+  readonly #newFrames: SeekEntry[] = [];
+  /** The tail: content of the frame that fills, or all of it while too little has come to tell how it is stored. */
+  readonly #tail = new Uint8Array(FRAME_BYTES);
+  #filled = 0;
+  /** Content up to here is durable. */
+  #keptTo: number;
+  #compressor: FrameCompressor | null = null;
+  #fenced = false;
+
+  /** Goes on where the upload stands. Holds a frame, and three parts at most, until it is closed. */
+  constructor(objects: ObjectStore, store: SessionStore, engine: ZstdEngine, order: SessionOrder, from: Written) {
+    this.#store = store;
+    this.#engine = engine;
+    this.#order = order;
+    this.#offset = this.#keptTo = from.offset;
+    this.#crc32 = from.crc32;
+    this.#compressed = from.compressed;
+    this.#frames = from.frames;
+    const stands = { bytes: from.encoded_bytes, parts: from.parts };
+    this.#parts = new ResumableParts(objects, store, dataKey(order.backup_id), stands, () => this.#checkFence());
+    if (from.compressed === false) return;
+    this.#filled = from.offset - this.#tailStart;
+    store.readKept('tail', this.#tailStart, this.#tail.subarray(0, this.#filled));
+  }
+
+  /** Content taken so far, durable or not. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** What the content taken so far came to. */
+  get encodedBytes(): number {
+    return this.#parts.counted;
+  }
+
+  /** From now on this writer changes nothing: where it would, it throws {@link PieceSuperseded}. */
+  fence(): void {
+    this.#fenced = true;
+  }
+
+  /** Takes content, and copies it. Waits while as many parts are on their way as may be. */
+  async write(piece: Uint8Array): Promise<void> {
+    for (let at = 0; at < piece.length; ) {
+      if (this.#compressed === false) return this.#writeAsItCame(piece.subarray(at));
+      const taken = piece.subarray(at, at + FRAME_BYTES - this.#filled);
+      this.#tail.set(taken, this.#filled);
+      this.#filled += taken.length;
+      this.#count(taken);
+      at += taken.length;
+      if (this.#compressed === null && this.#filled >= SNIFF_BYTES) await this.#decide();
+      if (this.#filled === FRAME_BYTES) await this.#endFrame();
+    }
+  }
+
+  /** Makes durable what was taken, and what `note` does with it, in one transaction. Synchronous. */
+  checkpoint(note: (written: Written) => void): void {
+    this.#checkFence();
+    const tailStart = this.#offset - this.#filled;
+    const keptTo = Math.max(this.#keptTo, tailStart);
+    this.#store.transaction(() => {
+      const parts = this.#parts.checkpoint();
+      this.#store.addFrames(this.#frames - this.#newFrames.length, this.#newFrames);
+      this.#store.dropBefore('tail', tailStart);
+      this.#store.keep('tail', keptTo, this.#tail.subarray(keptTo - tailStart, this.#filled));
+      note({
+        offset: this.#offset,
+        crc32: this.#crc32,
+        compressed: this.#compressed,
+        frames: this.#frames,
+        encoded_bytes: this.#parts.counted,
+        parts,
+      });
+    });
+    this.#parts.checkpointed();
+    this.#newFrames.length = 0;
+    this.#keptTo = this.#offset;
+  }
+
+  /** Waits for parts that are on their way, so that a checkpoint need not keep them. */
+  settle(): Promise<void> {
+    return this.#parts.settle();
+  }
+
+  /**
+   * Ends the content: the last frame, the seek table, the last part. What `note` does with the object is done in one
+   * transaction with noting its parts; the object is whole once its multipart upload is completed, if it has one. May be
+   * done again, from the same {@link Written}, after it was cut off.
+   */
+  async seal(note: (stored: StoredObject) => void): Promise<StoredObject> {
+    if (this.#compressed === null) await this.#decide();
+    if (this.#compressed) {
+      if (this.#filled > 0) await this.#endFrame();
+      if (this.#frames === 0)
+        await this.#addFrame(this.#engine.compressFrame(this.#tail.subarray(0, 0), this.#order.level));
+      await this.#parts.append(encodeSeekTable([...this.#store.frames(), ...this.#newFrames]));
+      this.#parts.count();
+    }
+    const open = await this.#parts.finish();
+    this.#checkFence();
+    const stored: StoredObject = {
+      bytes: this.#parts.counted,
+      compression: this.#compressed
+        ? { codec: 'zstd', level: this.#order.level, engine: this.#engine.name, frames: this.#frames }
+        : { codec: 'none' },
+      open,
+      stored_at: new Date().toISOString(),
+    };
+    this.#store.transaction(() => {
+      this.#parts.note();
+      note(stored);
+    });
+    return stored;
+  }
+
+  /** Gives all memory back, once nothing is on its way any more. */
+  async close(): Promise<void> {
+    this.#compressor?.close();
+    await this.#parts.close();
+    release(this.#tail);
+  }
+
+  /** Where the frame that fills begins in the content. */
+  get #tailStart(): number {
+    return this.#frames * FRAME_BYTES;
+  }
+
+  #count(taken: Uint8Array): void {
+    this.#offset += taken.length;
+    this.#crc32 = updateCrc32(this.#crc32, taken);
+  }
+
+  /** The first bytes tell whether compressing is worth it. */
+  async #decide(): Promise<void> {
+    const { compression } = this.#order;
+    const first = this.#tail.subarray(0, this.#filled);
+    const compressed = compression === 'zstd' || (compression === 'auto' && !isCompressedAlready(first));
+    if (!compressed) {
+      await this.#parts.append(first);
+      this.#parts.count();
+      this.#filled = 0;
+    }
+    this.#compressed = compressed;
+  }
+
+  async #writeAsItCame(bytes: Uint8Array): Promise<void> {
+    await this.#parts.append(bytes);
+    this.#parts.count();
+    this.#count(bytes);
+  }
+
+  async #endFrame(): Promise<void> {
+    this.#compressor ??= this.#engine.compressor(this.#order.level);
+    const frame = await this.#compressor.compress(this.#tail.subarray(0, this.#filled));
+    await this.#addFrame(frame);
+    release(frame);
+  }
+
+  /** A frame of the tail's content. All of it moves at once, after the last wait. */
+  async #addFrame(frame: Uint8Array): Promise<void> {
+    const bytes = plainBytes(frame);
+    await this.#parts.append(bytes);
+    this.#parts.count();
+    this.#newFrames.push(seekEntry(bytes, this.#filled, this.#engine.writesChecksum));
+    this.#frames += 1;
+    this.#filled = 0;
+  }
+
+  #checkFence(): void {
+    if (this.#fenced) throw new PieceSuperseded();
+  }
+}

@@ -1,0 +1,290 @@
+import { DurableObject } from 'cloudflare:workers';
+import { JobRunning } from '../../progress/publisher.ts';
+import { bytesFromHex } from '../../shared/bytes.ts';
+import { drain } from '../../shared/drain.ts';
+import { type ErrorCode, VaultError } from '../../shared/errors.ts';
+import { FINISH_AT_ONCE_BYTES, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../shared/limits.ts';
+import { ChecksumMismatch } from '../upload.ts';
+import { finishUpload, settleUpload } from './finish-upload.ts';
+import { type Piece, PieceRun } from './piece-run.ts';
+import { StoredOtherwise } from './read-back.ts';
+import type { SessionRooms } from './session-rooms.ts';
+import { SessionStore } from './session-store.ts';
+import {
+  admitPiece,
+  failed,
+  forgotten,
+  isUnfinished,
+  living,
+  NoSuchUpload,
+  newUpload,
+  type SessionOrder,
+  type SessionPhase,
+  type UploadFailure,
+  UploadGone,
+  type UploadRecord,
+  UploadTooLong,
+  upkeepOf,
+} from './upload-record.ts';
+
+/** What a request has shown: a credential that is good for any upload, or the hash of one that may be good for this. */
+export type SessionAccess = { readonly kind: 'granted' } | { readonly kind: 'hash'; readonly sha256: string };
+
+/** An upload as its sender may see it. Times are milliseconds since the epoch. */
+export interface SessionView {
+  readonly backup_id: string;
+  readonly job_id: string;
+  readonly filename: string;
+  /** Bytes that are durable. */
+  readonly offset: number;
+  readonly length: number | null;
+  readonly phase: SessionPhase;
+  readonly expires_at: number;
+  readonly client_metadata: string | null;
+}
+
+/** What a session answers its Worker: errors lose their class on the way, so they go as what they say. */
+export type SessionAnswer =
+  | { readonly kind: 'view'; readonly view: SessionView }
+  | {
+      readonly kind: 'refused';
+      readonly code: ErrorCode;
+      readonly detail: string;
+      readonly facts: Readonly<Record<string, unknown>>;
+    };
+
+/** A request to append: its body is the piece, and this header says what is known of it. */
+export const PIECE_HEADER = 'x-piece';
+export interface PieceRequest {
+  readonly access: SessionAccess;
+  readonly piece: Piece;
+}
+
+class NotForThisUpload extends VaultError {
+  constructor() {
+    super('unauthorized', 'The token is unknown, expired or revoked, and not the one of this upload.');
+  }
+}
+
+/** How often what is stored is found to be other than what came, before that is believed. */
+const TIMES_OTHERWISE = 2;
+
+/**
+ * The Durable Object of one upload in pieces: it has the record, takes the pieces one at a time, and brings a whole upload
+ * to its end. Several requests reach it at once and take turns at every wait; what they change, they change in one step.
+ * `roomsOf` gets the object's env.
+ */
+export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
+  return class UploadSession extends DurableObject {
+    readonly #rooms: SessionRooms;
+    readonly #store: SessionStore;
+    // Memory only: what is lost of it is begun anew.
+    #run: PieceRun | null = null;
+    #finishing: { readonly done: Promise<void>; readonly leave: AbortController } | null = null;
+    #failures = 0;
+    #otherwise = 0;
+
+    constructor(ctx: DurableObjectState, env: unknown) {
+      super(ctx, env as never);
+      this.#rooms = roomsOf(env);
+      this.#store = new SessionStore(ctx.storage);
+    }
+
+    /** Begins the upload and its job. The record comes first, so that whatever dies in between, expires. */
+    create(order: SessionOrder, length: number | null): Promise<SessionAnswer> {
+      return answered(async () => {
+        const record = newUpload(order, length);
+        this.#store.create(record);
+        await this.#schedule();
+        try {
+          await this.#beginJob(record);
+        } catch (error) {
+          await this.#store.forget();
+          throw error;
+        }
+        await this.#finishIfSmall();
+        return this.#store.known;
+      });
+    }
+
+    /** Where the upload stands. What a piece that is under way has brought so far is made durable first, and counts. */
+    describe(access: SessionAccess): Promise<SessionAnswer> {
+      return answered(async () => {
+        living(this.#admitted(access));
+        this.#run?.checkpoint();
+        return this.#store.known;
+      });
+    }
+
+    /** A piece; the sender has gone on from where an earlier one stopped, which may write no more. */
+    override async fetch(request: Request): Promise<Response> {
+      const { access, piece }: PieceRequest = JSON.parse(request.headers.get(PIECE_HEADER) ?? '');
+      const answer = await answered(() => this.#append(access, piece, request.body));
+      if (answer.kind === 'refused') await drain(request.body);
+      return Response.json(answer);
+    }
+
+    /** Takes everything back; of a finished upload only the record goes, since its backup is one like any other. */
+    terminate(access: SessionAccess): Promise<SessionAnswer> {
+      return answered(async () => {
+        living(this.#admitted(access));
+        this.#run?.supersede();
+        await this.#stopFinishing();
+        const record = this.#store.known;
+        this.#store.record = record.phase === 'done' ? forgotten(record) : failed(record, TERMINATED, Date.now());
+        await this.#surely(() => settleUpload(this.#rooms, this.#store));
+        return this.#store.known;
+      });
+    }
+
+    override async alarm(): Promise<void> {
+      if (this.#store.record) await this.#surely(() => this.#upkeep());
+    }
+
+    async #beginJob({ job_id, backup_id, filename, length }: UploadRecord): Promise<void> {
+      const message = `Waiting to receive ${filename}`;
+      const start = { rests: true, job_id, backup_id, total: length ?? 0, message } as const;
+      const begun = await this.#rooms.jobs.begin(start);
+      if (begun.kind === 'running') throw new JobRunning(job_id);
+    }
+
+    async #append(access: SessionAccess, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<UploadRecord> {
+      const record = admitPiece(this.#admitted(access), piece);
+      if (record.phase === 'receiving') await this.#take(record, piece, body);
+      else if (piece.bytes !== 0) throw new UploadTooLong(record.written.offset);
+      await this.#finishIfSmall();
+      const { failure } = this.#store.known;
+      if (failure) throw new VaultError(failure.code, failure.detail);
+      return this.#store.known;
+    }
+
+    async #take(record: UploadRecord, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<void> {
+      this.#run?.supersede();
+      this.#store.record = record;
+      const run = new PieceRun(this.#rooms, this.#store, piece);
+      this.#run = run;
+      try {
+        await run.take(body);
+      } finally {
+        if (this.#run === run) this.#run = null;
+      }
+    }
+
+    /** What is read back in a moment is waited for; the alarm that is set does the same for the others. */
+    async #finishIfSmall(): Promise<void> {
+      const record = this.#store.known;
+      if (isUnfinished(record) && record.written.offset <= FINISH_AT_ONCE_BYTES)
+        await this.#surely(() => this.#finish());
+    }
+
+    async #upkeep(): Promise<void> {
+      const { kind, at } = upkeepOf(this.#store.known);
+      if (Date.now() < at) return;
+      switch (kind) {
+        case 'finish':
+          return this.#finish();
+        case 'settle':
+          return settleUpload(this.#rooms, this.#store);
+        case 'expire':
+          this.#run?.supersede();
+          this.#store.record = failed(this.#store.known, EXPIRED, Date.now());
+          return settleUpload(this.#rooms, this.#store);
+        case 'forget':
+          return this.#store.forget();
+      }
+    }
+
+    /** Brings a whole upload to its end, once for all who ask. */
+    #finish(): Promise<void> {
+      if (!this.#finishing) {
+        const leave = new AbortController();
+        const done = this.#bringToEnd(leave.signal).finally(() => {
+          this.#finishing = null;
+        });
+        this.#finishing = { done, leave };
+      }
+      return this.#finishing.done;
+    }
+
+    async #bringToEnd(signal: AbortSignal): Promise<void> {
+      try {
+        await finishUpload(this.#rooms, this.#store, signal);
+      } catch (error) {
+        const failure = signal.aborted ? null : this.#finalFailure(error);
+        if (!failure) throw error;
+        this.#store.record = failed(this.#store.known, failure, Date.now());
+      }
+      await settleUpload(this.#rooms, this.#store);
+    }
+
+    async #stopFinishing(): Promise<void> {
+      this.#finishing?.leave.abort(new UploadGone(TERMINATED.code, TERMINATED.detail));
+      await this.#finishing?.done.catch(() => undefined);
+    }
+
+    /** What another try would not change; all else is tried again, since every byte was acknowledged. */
+    #finalFailure(error: unknown): UploadFailure | null {
+      if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
+      if (!(error instanceof StoredOtherwise) && !(error instanceof ChecksumMismatch)) return null;
+      return { code: error.code, detail: error.message };
+    }
+
+    /** Work that the alarm takes up again where it fails now. */
+    async #surely(work: () => Promise<void>): Promise<void> {
+      try {
+        await work();
+        this.#failures = 0;
+      } catch (error) {
+        this.#failures += 1;
+        const { backup_id, phase } = this.#store.known;
+        const event = { level: 'error', event: 'upload-session-retries', backup_id, phase, error: String(error) };
+        console.error(JSON.stringify(event));
+      }
+      await this.#schedule();
+    }
+
+    async #schedule(): Promise<void> {
+      const { record } = this.#store;
+      if (!record) return;
+      const { at } = upkeepOf(record);
+      const waitMs = Math.min(SESSION_RETRY_MS * 2 ** (this.#failures - 1), SESSION_LONGEST_RETRY_MS);
+      await this.#store.setAlarm(at > 0 ? at : Date.now() + (this.#failures > 0 ? waitMs : 0));
+    }
+
+    #admitted(access: SessionAccess): UploadRecord {
+      const { record } = this.#store;
+      if (!record) throw new NoSuchUpload();
+      if (access.kind === 'granted') return record;
+      const known = [record.secret_hash, record.token_hash].filter((hash) => hash !== null);
+      if (!known.some((hash) => sameHash(hash, access.sha256))) throw new NotForThisUpload();
+      return record;
+    }
+  };
+}
+
+const TERMINATED = { code: 'upload-gone', detail: 'The upload was terminated, and nothing of it was kept.' } as const;
+const EXPIRED: UploadFailure = {
+  code: 'upload-expired',
+  detail: 'The upload was not finished in time, and nothing of it was kept. Send the file again.',
+};
+
+function sameHash(a: string, b: string): boolean {
+  return a.length === b.length && crypto.subtle.timingSafeEqual(bytesFromHex(a), bytesFromHex(b));
+}
+
+async function answered(work: () => Promise<UploadRecord>): Promise<SessionAnswer> {
+  try {
+    return { kind: 'view', view: viewOf(await work()) };
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    const { code, message: detail, facts, cause } = error;
+    if (cause !== undefined)
+      console.warn(JSON.stringify({ level: 'warn', event: 'piece-refused', code, cause: String(cause) }));
+    return { kind: 'refused', code, detail, facts };
+  }
+}
+
+function viewOf(record: UploadRecord): SessionView {
+  const { backup_id, job_id, filename, written, length, phase, expires_at, client_metadata } = record;
+  return { backup_id, job_id, filename, offset: written.offset, length, phase, expires_at, client_metadata };
+}

@@ -1,0 +1,53 @@
+import { VaultError } from '../../shared/errors.ts';
+import type { Piece } from './piece-run.ts';
+import type { SessionOrder } from './upload-record.ts';
+import {
+  PIECE_HEADER,
+  type PieceRequest,
+  type SessionAccess,
+  type SessionAnswer,
+  type SessionView,
+} from './upload-session.ts';
+
+/** What {@link uploadSession} is from outside. */
+export interface SessionObject extends Rpc.DurableObjectBranded {
+  create(order: SessionOrder, length: number | null): Promise<SessionAnswer>;
+  describe(access: SessionAccess): Promise<SessionAnswer>;
+  terminate(access: SessionAccess): Promise<SessionAnswer>;
+}
+
+/** The uploads in pieces, by their names. Every call gives where the upload stands then, or throws why not (VaultError). */
+export interface UploadSessions {
+  /** @param length of the content, where it is known */
+  create(order: SessionOrder, length: number | null): Promise<SessionView>;
+  describe(uploadId: string, access: SessionAccess): Promise<SessionView>;
+  /** Resolves once every byte of the body is durable. */
+  append(
+    uploadId: string,
+    access: SessionAccess,
+    piece: Piece,
+    body: ReadableStream<Uint8Array> | null,
+  ): Promise<SessionView>;
+  terminate(uploadId: string, access: SessionAccess): Promise<SessionView>;
+}
+
+export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): UploadSessions {
+  const session = (uploadId: string) => objects.get(objects.idFromName(uploadId));
+  return {
+    create: async (order, length) => viewIn(await session(order.backup_id).create(order, length)),
+    describe: async (uploadId, access) => viewIn(await session(uploadId).describe(access)),
+    terminate: async (uploadId, access) => viewIn(await session(uploadId).terminate(access)),
+    // By fetch: a stream that goes as an argument of a call comes in pieces of 8 KiB (workerd 1.20261117).
+    append: async (uploadId, access, piece, body) => {
+      const request: PieceRequest = { access, piece };
+      const headers = { [PIECE_HEADER]: JSON.stringify(request) };
+      const response = await session(uploadId).fetch('https://session.invalid/', { method: 'POST', headers, body });
+      return viewIn(await response.json());
+    },
+  };
+}
+
+function viewIn(answer: SessionAnswer): SessionView {
+  if (answer.kind === 'view') return answer.view;
+  throw new VaultError(answer.code, answer.detail, { facts: answer.facts });
+}
