@@ -78,6 +78,10 @@ export const MAX_UPLOAD_TTL_MS = 6 * 24 * 60 * 60 * 1000;
 export const SESSION_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 /** What has come of a piece is made durable so often: what a crash may cost a sender of time. */
 export const CHECKPOINT_MS = 5_000;
+/** Between two pieces the session keeps its writer so long, and its share of the isolate: senders need a round trip. */
+export const WRITER_RESTS_MS = 2_000;
+/** At the end of a piece, bytes of parts on their way are kept rather than waited for, up to so many. */
+export const KEPT_RATHER_BYTES = PART_BYTES / 2;
 /** The answer to the last piece waits for the receipt where so much content, or less, is to be read back. */
 export const FINISH_AT_ONCE_BYTES = 32 * MIB;
 /** Work of an upload session that failed is tried again after so long, and twice as long each time, up to: */

@@ -6,9 +6,9 @@ import { MEMORY } from '../../shared/limits.ts';
 import { backupPrefix } from '../../store/object-keys.ts';
 import { commitBackup } from '../commit-backup.ts';
 import { readBack } from './read-back.ts';
-import { ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
+import type { SessionWriter } from './session-writer.ts';
 import { finished, type StoredObject, type UploadRecord, withStored } from './upload-record.ts';
 
 /**
@@ -16,11 +16,16 @@ import { finished, type StoredObject, type UploadRecord, withStored } from './up
  * can be done again, so that whoever is cut off anywhere begins with this function anew. `signal` ends it early, until
  * the row is there.
  */
-export async function finishUpload(rooms: SessionRooms, store: SessionStore, signal: AbortSignal): Promise<void> {
+export async function finishUpload(
+  rooms: SessionRooms,
+  store: SessionStore,
+  session: SessionWriter,
+  signal: AbortSignal,
+): Promise<void> {
   const { job_id, backup_id } = store.known;
   const job = rooms.jobs.publisher(job_id, backup_id);
   try {
-    const stored = store.known.stored ?? (await seal(rooms, store, job, signal));
+    const stored = store.known.stored ?? (await seal(session, store, job, signal));
     if (stored.open) await rooms.store.completeUpload(stored.open, store.parts(), stored.bytes);
     await verify(rooms, store, stored, job, signal);
   } finally {
@@ -30,27 +35,23 @@ export async function finishUpload(rooms: SessionRooms, store: SessionStore, sig
 
 /** The object, with everything of it in the storage. */
 async function seal(
-  rooms: SessionRooms,
+  session: SessionWriter,
   store: SessionStore,
   job: JobPublisher,
   signal: AbortSignal,
 ): Promise<StoredObject> {
   const record = store.known;
-  const { engine, budget } = rooms;
   report(job, record, 'storing', record.written.offset);
-  const share = await budget.reserve(MEMORY.operations.piece.budgetBytes + engine.contextBytes(record.level), signal);
-  const writer = new ResumableWriter(rooms.store, store, engine, record, record.written);
+  const writer = await session.take(signal);
   const fence = () => writer.fence();
   signal.addEventListener('abort', fence);
   try {
-    signal.throwIfAborted();
     return await writer.seal((stored) => {
       store.record = withStored(store.known, stored);
     });
   } finally {
     signal.removeEventListener('abort', fence);
-    await writer.close();
-    share.release();
+    await session.drop();
   }
 }
 

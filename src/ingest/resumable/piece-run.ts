@@ -2,19 +2,13 @@ import { createHash } from 'node:crypto';
 import { pipeline } from '../../codec/pipeline.ts';
 import { meter, rateLimit } from '../../codec/stages.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { CHECKPOINT_MS, MEMORY, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
+import { CHECKPOINT_MS, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
 import { type ByteStream, readAvailable, untilAborted } from '../../shared/streams.ts';
-import { PieceSuperseded, ResumableWriter } from './resumable-writer.ts';
+import { PieceSuperseded, type ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
-import {
-  checkFits,
-  isUnfinished,
-  type PieceOrder,
-  type UploadRecord,
-  UploadTooLong,
-  withWritten,
-} from './upload-record.ts';
+import type { SessionWriter } from './session-writer.ts';
+import { checkFits, type PieceOrder, type UploadRecord, UploadTooLong } from './upload-record.ts';
 
 /** What a sender says of its piece. */
 export interface Piece extends PieceOrder {
@@ -58,19 +52,20 @@ export class PieceInterrupted extends VaultError {
 export class PieceRun {
   readonly #rooms: SessionRooms;
   readonly #store: SessionStore;
+  readonly #session: SessionWriter;
   readonly #piece: Piece;
   readonly #leaving = new AbortController();
   #writer: ResumableWriter | null = null;
 
-  constructor(rooms: SessionRooms, store: SessionStore, piece: Piece) {
+  constructor(rooms: SessionRooms, store: SessionStore, session: SessionWriter, piece: Piece) {
     this.#rooms = rooms;
     this.#store = store;
+    this.#session = session;
     this.#piece = piece;
   }
 
-  /** Somebody else goes on with the upload, or it is over. */
+  /** Somebody else goes on with the upload, or it is over: this run touches its writer no more. */
   supersede(): void {
-    this.#writer?.fence();
     this.#leaving.abort(new PieceSuperseded());
   }
 
@@ -79,39 +74,37 @@ export class PieceRun {
     const writer = this.#writer;
     if (!writer || this.#piece.checksum || this.#leaving.signal.aborted) return;
     // The end is noted by the run itself.
-    if (writer.offset !== this.#store.known.length) this.#note(writer, (record) => record);
+    if (writer.offset !== this.#store.known.length) this.#session.note(writer);
   }
 
   /** Takes the body to its end. Resolves when all of it is durable. */
   async take(body: ByteStream | null): Promise<void> {
-    const { budget, engine, jobs, store: objects } = this.#rooms;
     const { signal } = this.#leaving;
-    const record = this.#store.known;
-    const share = await budget.reserve(MEMORY.operations.piece.budgetBytes + engine.contextBytes(record.level), signal);
-    const job = jobs.publisher(record.job_id, record.backup_id);
-    const writer = new ResumableWriter(objects, this.#store, engine, record, record.written);
+    const writer = await this.#session.take(signal);
     this.#writer = writer;
+    const record = this.#store.known;
+    const job = this.#rooms.jobs.publisher(record.job_id, record.backup_id);
+    const report = () =>
+      job.publish({
+        phase: 'receiving',
+        current: writer.offset,
+        total: record.length ?? 0,
+        stored: writer.encodedBytes,
+        message: `Receiving ${record.filename}`,
+      });
     try {
-      signal.throwIfAborted();
-      const report = () =>
-        job.publish({
-          phase: 'receiving',
-          current: writer.offset,
-          total: record.length ?? 0,
-          stored: writer.encodedBytes,
-          message: `Receiving ${record.filename}`,
-        });
       await this.#receive(writer, record, body, report);
-      await writer.settle();
-      this.#note(writer, (noted) => (this.#piece.completes ? { ...noted, length: writer.offset } : noted));
+      await writer.settleMost();
+      signal.throwIfAborted();
+      const { completes } = this.#piece;
+      this.#session.note(writer, (noted) => (completes ? { ...noted, length: writer.offset } : noted));
+      this.#session.rest();
     } catch (error) {
-      await this.#keepPrefix(writer, error);
+      await this.#endEarly(writer, error);
       throw error;
     } finally {
       this.#writer = null;
       await job.pause();
-      await writer.close();
-      share.release();
     }
   }
 
@@ -141,19 +134,14 @@ export class PieceRun {
     if (hash && hash.digest('hex') !== checksum.hex) throw new PieceMismatch();
   }
 
-  /** After a failure. More bytes than there may be are a sender's mistake, of which nothing is believed. */
-  async #keepPrefix(writer: ResumableWriter, error: unknown): Promise<void> {
-    if (this.#piece.checksum || error instanceof UploadTooLong || this.#leaving.signal.aborted) return;
-    await writer.settle();
-    if (!this.#leaving.signal.aborted) this.#note(writer, (record) => record);
-  }
-
-  /** With the last byte, the alarm that goes on is set in the same turn: storage takes both or neither. */
-  #note(writer: ResumableWriter, change: (record: UploadRecord) => UploadRecord): void {
-    writer.checkpoint((written) => {
-      this.#store.record = withWritten(change(this.#store.known), written);
-    });
-    if (isUnfinished(this.#store.known)) void this.#store.setAlarm(Date.now());
+  /** What came before a failure counts; but of more bytes than there may be, a sender's mistake, nothing is believed. */
+  async #endEarly(writer: ResumableWriter, error: unknown): Promise<void> {
+    const { signal } = this.#leaving;
+    if (!this.#piece.checksum && !(error instanceof UploadTooLong) && !signal.aborted) {
+      await writer.settle();
+      if (!signal.aborted) this.#session.note(writer);
+    }
+    if (!signal.aborted) await this.#session.drop();
   }
 }
 

@@ -1,6 +1,6 @@
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { PART_BYTES, PARTS_IN_FLIGHT, R2_PART_NUMBERS } from '../../shared/limits.ts';
+import { KEPT_RATHER_BYTES, PART_BYTES, PARTS_IN_FLIGHT, R2_PART_NUMBERS } from '../../shared/limits.ts';
 import type { ObjectStore, OpenUpload, UploadedPart } from '../../store/object-store.ts';
 import type { SessionStore } from './session-store.ts';
 
@@ -116,6 +116,11 @@ export class ResumableParts {
     }
   }
 
+  /** Waits until a checkpoint would have to keep but little of what is on its way. */
+  async settleMost(): Promise<void> {
+    while (this.#inFlight.size > 0 && this.#unkeptOnTheWay() > KEPT_RATHER_BYTES) await Promise.race(this.#inFlight);
+  }
+
   /** Waits for what is on its way. What failed of it stays here, to be kept by a checkpoint. */
   async settle(): Promise<void> {
     await Promise.all(this.#inFlight);
@@ -168,6 +173,12 @@ export class ResumableParts {
     const part = { place, bytes: await this.#buffer(), filled: 0, kept: 0, missing: 0, sent: null };
     this.#parts.push(part);
     return part;
+  }
+
+  #unkeptOnTheWay(): number {
+    let bytes = 0;
+    for (const { filled, kept, sent } of this.#parts) if (filled === PART_BYTES && !sent) bytes += filled - kept;
+    return bytes;
   }
 
   #filling(): PartBuffer | null {

@@ -119,6 +119,11 @@ export class ResumableWriter {
     this.#keptTo = this.#offset;
   }
 
+  /** Waits for parts that are on their way where that is cheaper than to keep them. */
+  settleMost(): Promise<void> {
+    return this.#parts.settleMost();
+  }
+
   /** Waits for parts that are on their way, so that a checkpoint need not keep them. */
   settle(): Promise<void> {
     return this.#parts.settle();

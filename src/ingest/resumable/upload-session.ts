@@ -10,6 +10,7 @@ import { type Piece, PieceRun } from './piece-run.ts';
 import { StoredOtherwise } from './read-back.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import { SessionStore } from './session-store.ts';
+import { SessionWriter } from './session-writer.ts';
 import {
   admitPiece,
   failed,
@@ -78,6 +79,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
   return class UploadSession extends DurableObject {
     readonly #rooms: SessionRooms;
     readonly #store: SessionStore;
+    readonly #writer: SessionWriter;
     // Memory only: what is lost of it is begun anew.
     #run: PieceRun | null = null;
     #finishing: { readonly done: Promise<void>; readonly leave: AbortController } | null = null;
@@ -88,6 +90,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       super(ctx, env as never);
       this.#rooms = roomsOf(env);
       this.#store = new SessionStore(ctx.storage);
+      this.#writer = new SessionWriter(this.#rooms, this.#store);
     }
 
     /** Begins the upload and its job. The record comes first, so that whatever dies in between, expires. */
@@ -128,7 +131,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     terminate(access: SessionAccess): Promise<SessionAnswer> {
       return answered(async () => {
         living(this.#admitted(access));
-        this.#run?.supersede();
+        this.#takeOver();
         await this.#stopFinishing();
         const record = this.#store.known;
         this.#store.record = record.phase === 'done' ? forgotten(record) : failed(record, TERMINATED, Date.now());
@@ -159,15 +162,22 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     }
 
     async #take(record: UploadRecord, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<void> {
-      this.#run?.supersede();
+      if (this.#run) this.#takeOver();
       this.#store.record = record;
-      const run = new PieceRun(this.#rooms, this.#store, piece);
+      const run = new PieceRun(this.#rooms, this.#store, this.#writer, piece);
       this.#run = run;
       try {
         await run.take(body);
       } finally {
         if (this.#run === run) this.#run = null;
       }
+    }
+
+    /** Who writes now, writes no more. Nobody waits for it, since it may hang on a sender who has gone. */
+    #takeOver(): void {
+      this.#run?.supersede();
+      this.#run = null;
+      void this.#writer.drop();
     }
 
     /** What is read back in a moment is waited for; the alarm that is set does the same for the others. */
@@ -186,7 +196,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         case 'settle':
           return settleUpload(this.#rooms, this.#store);
         case 'expire':
-          this.#run?.supersede();
+          this.#takeOver();
           this.#store.record = failed(this.#store.known, EXPIRED, Date.now());
           return settleUpload(this.#rooms, this.#store);
         case 'forget':
@@ -208,7 +218,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
 
     async #bringToEnd(signal: AbortSignal): Promise<void> {
       try {
-        await finishUpload(this.#rooms, this.#store, signal);
+        await finishUpload(this.#rooms, this.#store, this.#writer, signal);
       } catch (error) {
         const failure = signal.aborted ? null : this.#finalFailure(error);
         if (!failure) throw error;
