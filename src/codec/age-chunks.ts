@@ -22,10 +22,17 @@ const LAST_AT = 11;
 export class ChunkCipher {
   readonly #key: Uint8Array;
   readonly #nonce = new DataView(new ArrayBuffer(NONCE_BYTES));
-  #chunks = 0n;
+  #chunks: bigint;
 
-  constructor(key: Uint8Array) {
+  /** @param chunks those that were sealed or opened before */
+  constructor(key: Uint8Array, chunks = 0) {
     this.#key = key;
+    this.#chunks = BigInt(chunks);
+  }
+
+  /** How many were sealed or opened. */
+  get chunks(): number {
+    return Number(this.#chunks);
   }
 
   /** Writes the next chunk, sealed, to the front of `target`; how many bytes that were. */

@@ -6,23 +6,20 @@
  * package ciphers it in JavaScript and the runtime at seven times the speed (docs/decisions/0009-age.md).
  */
 import { Buffer } from 'node:buffer';
-import { hkdfSync, randomBytes } from 'node:crypto';
-import { Decrypter, Encrypter, type Stanza } from 'age-encryption';
+import { Decrypter, type Stanza } from 'age-encryption';
 import { ByteReader } from '../shared/byte-reader.ts';
-import { concat, release } from '../shared/bytes.ts';
+import { release } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
-import { AGE_HEADER_BYTES, AGE_PIECE_CHUNKS } from '../shared/limits.ts';
+import { AGE_HEADER_BYTES } from '../shared/limits.ts';
 import type { Pieces, Stage } from '../shared/streams.ts';
-import { CHUNK_BYTES, ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
-import { checkIdentity, checkRecipients, InvalidRecipient } from './age-keys.ts';
+import { ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
+import { checkIdentity, checkRecipients } from './age-keys.ts';
+import { AgeSealer, type AgeSealing, NONCE_BYTES, payloadKey } from './age-sealer.ts';
 import { AGE_ARMOR_MAGIC, AGE_MAGIC } from './sniff.ts';
 
 const VERSION_LINE = `${AGE_MAGIC}\n`;
 /** The line of the header's authentication code, which is its last. */
 const LAST_LINE = '\n---';
-const FILE_KEY_BYTES = 16;
-const NONCE_BYTES = 16;
-const PAYLOAD_KEY_BYTES = 32;
 
 /** Bytes that are no age file, or a damaged one. `offset` counts the bytes before the header or chunk that is at fault. */
 export class MalformedAge extends VaultError {
@@ -48,36 +45,23 @@ export class WrongIdentity extends VaultError {
 
 /**
  * Content as an age file for `recipients`, each of whom can read it alone. Throws {@link InvalidRecipient}.
- * Holds one chunk and the piece of {@link AGE_PIECE_CHUNKS} that is being filled.
+ * Holds one chunk and a piece of sealed ones.
  */
 export function ageEncrypt(recipients: readonly string[]): Stage {
   const checked = checkRecipients(recipients);
   return async function* ageEncrypted(source) {
     const reader = new ByteReader(source);
-    const cutter = new ChunkCutter(CHUNK_BYTES);
-    let piece = new Uint8Array();
+    let sealer: AgeSealer | null = null;
     try {
       // A source that has not begun cannot be left: it is asked before anything can fail, or be given.
       await reader.fill(1);
-      const { header, fileKey } = await makeHeader(checked);
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = new ChunkCipher(payloadKey(fileKey, nonce));
-      piece = new Uint8Array(header.length + NONCE_BYTES + AGE_PIECE_CHUNKS * SEALED_BYTES);
-      piece.set(concat([header, nonce]));
-      let filled = header.length + NONCE_BYTES;
-      for await (const part of rest(reader)) {
-        for (const chunk of cutter.cut(part)) {
-          filled += cipher.seal(chunk, false, piece.subarray(filled));
-          if (piece.length - filled >= SEALED_BYTES) continue;
-          yield piece.subarray(0, filled);
-          filled = 0;
-        }
-      }
-      filled += cipher.seal(cutter.last(), true, piece.subarray(filled));
-      yield piece.subarray(0, filled);
+      const begun = await AgeSealer.begin(checked);
+      sealer = begun.sealer;
+      yield begun.header;
+      for await (const part of rest(reader)) yield* sealer.seal(part);
+      yield sealer.end();
     } finally {
-      release(piece);
-      cutter.release();
+      sealer?.release();
       await reader.close();
     }
   };
@@ -101,6 +85,20 @@ export function ageDecrypt(identity: string): Stage {
       if (nonce.length < NONCE_BYTES) throw new MalformedAge('the data ends before its payload', reader.position);
       reader.consume(NONCE_BYTES);
       yield* openPayload(reader, new ChunkCipher(payloadKey(fileKey, nonce)));
+    } finally {
+      await reader.close();
+    }
+  };
+}
+
+/** The content of a file that was sealed here, for who still knows how. Throws {@link MalformedAge}. */
+export function ageOpen({ key, headerBytes }: AgeSealing): Stage {
+  return async function* ageOpened(source) {
+    const reader = new ByteReader(source);
+    try {
+      if (!(await reader.skip(headerBytes)))
+        throw new MalformedAge('the data ends before its payload', reader.position);
+      yield* openPayload(reader, new ChunkCipher(key));
     } finally {
       await reader.close();
     }
@@ -139,26 +137,6 @@ async function* rest(reader: ByteReader): Pieces & AsyncGenerator<Uint8Array, vo
     reader.consume(held.length);
     yield held;
   }
-}
-
-/** The header for a file key of the package's making, and the key. */
-async function makeHeader(recipients: readonly string[]): Promise<{ header: Uint8Array; fileKey: Uint8Array }> {
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) encrypter.addRecipient(recipient);
-  let fileKey = new Uint8Array();
-  // A recipient of our own hears the key and adds nothing to the header.
-  encrypter.addRecipient({
-    wrapFileKey: (key) => {
-      fileKey = key.slice();
-      return [];
-    },
-  });
-  // A point of low order is well-formed and still nobody's key: only the key agreement refuses it.
-  const empty = await encrypter.encrypt(new Uint8Array()).catch((cause: unknown) => {
-    throw new InvalidRecipient('A recipient is no key that can be encrypted to.', { cause });
-  });
-  if (fileKey.length !== FILE_KEY_BYTES) throw new Error('age-encryption told no file key');
-  return { header: empty.slice(0, -NONCE_BYTES - TAG_BYTES), fileKey };
 }
 
 /** The header to the end of its last line. It is opened as a whole, so its size is bounded. */
@@ -217,8 +195,4 @@ function checkStanzas(stanzas: readonly Stanza[]): null {
 
 function isPassphrase({ args }: Stanza): boolean {
   return args[0] === 'scrypt';
-}
-
-function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Uint8Array {
-  return new Uint8Array(hkdfSync('sha256', fileKey, nonce, 'payload', PAYLOAD_KEY_BYTES));
 }

@@ -1,4 +1,5 @@
-import { ageDecrypt, ageEncrypt } from './age.ts';
+import { ageDecrypt, ageEncrypt, ageOpen } from './age.ts';
+import type { AgeSealing } from './age-sealer.ts';
 import type { Sha256Digest } from './digest.ts';
 import { gzipEncode } from './gzip.ts';
 import type { Coded, Layers, StageOf } from './pipeline.ts';
@@ -31,6 +32,11 @@ export function encrypt(
 
 export function decrypt(identity: string): <L extends Layers>(source: Coded<readonly ['age', ...L]>) => Coded<L> {
   return ageDecrypt(identity);
+}
+
+/** Of what was encrypted here, and is still known how. */
+export function reopen(sealing: AgeSealing): <L extends Layers>(source: Coded<readonly ['age', ...L]>) => Coded<L> {
+  return ageOpen(sealing);
 }
 
 /** Adds every byte to a running digest, which its owner reads when the way has come to its end. */

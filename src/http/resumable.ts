@@ -11,16 +11,6 @@ import { contentLength } from './request-body.ts';
 import { orderOf, withLink } from './upload-order.ts';
 import { backupView } from './views.ts';
 
-/** Encryption has state that a piece would have to hand on to the next. */
-class EncryptedInOneRequest extends VaultError {
-  constructor() {
-    super(
-      'invalid-option',
-      'recipient: what the vault encrypts comes in one request, by PUT /backup/upload/{filename}.',
-    );
-  }
-}
-
 /** A new upload as its sender orders it. */
 export interface NewSession {
   readonly filename: string | undefined;
@@ -39,16 +29,14 @@ export async function createSession(
 ): Promise<{ readonly view: SessionView; readonly secret: string }> {
   const { uploads, config, defaultRecipients } = c.get('services');
   const given = definedOf({ ...asked.options, ...c.req.query() });
-  const prepared = await orTellJob(c, 'upload', given.job_id, () => {
-    const order = orderOf(c, asked.filename ?? '', given, asked.content_type);
-    if (order.recipients !== null || defaultRecipients.length > 0) throw new EncryptedInOneRequest();
-    return order;
-  });
+  const prepared = await orTellJob(c, 'upload', given.job_id, () =>
+    orderOf(c, asked.filename ?? '', given, asked.content_type),
+  );
   const secret = makeUploadSecret();
   const created_at = Date.now();
   const order: SessionOrder = {
     ...prepared,
-    recipients: [],
+    default_recipients: defaultRecipients,
     sha256: prepared.sha256 ?? null,
     client_metadata: asked.client_metadata,
     secret_hash: await tokenHash(secret),

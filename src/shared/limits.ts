@@ -304,9 +304,12 @@ export const MEMORY = {
       level: 3,
       parallelTasks: PARTS_IN_FLIGHT,
     },
-    /** A piece of an upload: the part being filled and those in flight; a frame of content and one compressed; what was read. */
+    /**
+     * A piece of an upload: the part being filled and those in flight; a frame of content and one compressed; what was
+     * read; and what encryption holds.
+     */
     piece: {
-      budgetBytes: (PARTS_IN_FLIGHT + 1) * PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES,
+      budgetBytes: (PARTS_IN_FLIGHT + 1) * PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES + 512 * KIB,
       chunkBytes: UPLOAD_READ_BYTES,
       level: 3,
       parallelTasks: PARTS_IN_FLIGHT,

@@ -82,6 +82,7 @@ async function create(c: AppContext): Promise<Response> {
       level: named('level'),
       compression: named('compression'),
       sha256: named('sha256'),
+      recipient: named('recipient'),
     },
     client_metadata: given ?? null,
     length,

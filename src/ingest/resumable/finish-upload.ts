@@ -76,7 +76,7 @@ async function verify(
     const noteOpen = async (open: StoredObject['open'] & object) => {
       store.indexOpen = open;
     };
-    const backup = await readBack(rooms, record, stored, onRead, noteOpen);
+    const backup = await readBack(rooms, record, stored, store.sealing, onRead, noteOpen);
     signal.throwIfAborted();
     await commitBackup(rooms, backup);
     signal.throwIfAborted();

@@ -1,10 +1,12 @@
-import type { ArchiveSummary, Backup } from '../../catalogue/backups.ts';
+import type { ArchiveSummary, Backup, Encryption } from '../../catalogue/backups.ts';
+import { MalformedAge } from '../../codec/age.ts';
+import type { AgeSealing } from '../../codec/age-sealer.ts';
 import { updateCrc32 } from '../../codec/crc32.ts';
 import { sha256Digest } from '../../codec/digest.ts';
 import { type Pipeline, pipeline } from '../../codec/pipeline.ts';
 import { readStoredPoints } from '../../codec/seekable/seek-table-points.ts';
 import { isAge } from '../../codec/sniff.ts';
-import { decompress, digest, meter } from '../../codec/stages.ts';
+import { decompress, digest, meter, reopen } from '../../codec/stages.ts';
 import type { ZstdEngine } from '../../codec/zstd/engine.ts';
 import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../codec/zstd/zstd-decode.ts';
@@ -38,12 +40,13 @@ export class StoredOtherwise extends VaultError {
 /**
  * Reads the object of a whole upload back, and makes its receipt of what is really stored:
  *
- *     object → digest → frames → content → length, CRC-32, digest → members of an archive
+ *     object → digest → (age) → frames → content → length, CRC-32, digest → members of an archive
  *
  * The pieces came through many requests, so no digest of them could be kept; their CRC-32 could, and ties what is stored
  * to what came. Rejects with {@link StoredOtherwise} where the two differ, with ChecksumMismatch where the sender expected
  * another content, and with what the storage failed of. Can be done again at any time.
  *
+ * @param sealing how the object was encrypted, where it was
  * @param onRead told of the content that was read, in bytes; what it throws ends the reading
  * @param noteOpen told of the multipart upload of a large index before its first part, so that it can be aborted
  */
@@ -51,6 +54,7 @@ export async function readBack(
   rooms: ReadBackRooms,
   record: UploadRecord,
   stored: StoredObject,
+  sealing: AgeSealing | null,
   onRead: (bytes: number) => void,
   noteOpen: (open: OpenUpload) => Promise<void>,
 ): Promise<Backup> {
@@ -66,18 +70,14 @@ export async function readBack(
     onRead(upTo);
   };
   const read = objectPieces(rooms.store, dataKey(backup_id), stored.bytes);
-  const content = unwrapped(
-    rooms.engine,
-    stored,
-    readAhead(pipeline(read).through(digest(storedDigest))),
-    written.offset,
-  );
-  let came: { readonly encrypted: boolean };
+  const object = readAhead(pipeline(read).through(digest(storedDigest)));
+  const content = unwrapped(rooms.engine, stored, sealing, object, written.offset);
+  let encryption: Encryption | null = null;
   try {
     const { first, pieces } = await peek(content);
-    came = { encrypted: isAge(first) };
+    encryption = encryptionOf(sealing, first);
     const compared = pipeline(pieces).through(meter(compare)).through(digest(contentDigest));
-    for await (const _ of came.encrypted ? compared : compared.through(membersInto(indexing)));
+    for await (const _ of encryption ? compared : compared.through(membersInto(indexing)));
   } catch (error) {
     throw asStoredHere(error);
   }
@@ -96,8 +96,9 @@ export async function readBack(
     stored_size: stored.bytes,
     stored_checksum: hex(storedDigest.digest()),
     compression: stored.compression,
-    encryption: came.encrypted ? { format: 'age', by: 'sender', recipients: [] } : null,
-    archive: came.encrypted ? null : await writeIndex(rooms, indexing, stored, record, noteOpen),
+    encryption,
+    // An index in clear would tell what the encryption hides.
+    archive: encryption ? null : await writeIndex(rooms, indexing, stored, record, noteOpen),
     created_at: stored.stored_at,
     verified_at: null,
     damage: null,
@@ -126,13 +127,26 @@ function objectPieces(store: ObjectStore, key: string, length: number): Pieces {
   return readResuming(store, key, { offset: 0, length }, { pieceBytes: DECODE_READ_BYTES, objectBytes: length });
 }
 
-function unwrapped(engine: ZstdEngine, { compression }: StoredObject, stored: Pieces, maxBytes: number): Pipeline<[]> {
-  if (compression.codec === 'none') return pipeline(stored);
-  return pipeline<['zstd']>(stored).through(decompress({ engine, maxBytes }));
+function unwrapped(
+  engine: ZstdEngine,
+  { compression }: StoredObject,
+  sealing: AgeSealing | null,
+  object: Pieces,
+  maxBytes: number,
+): Pipeline<[]> {
+  if (compression.codec === 'none')
+    return sealing ? pipeline<['age']>(object).through(reopen(sealing)) : pipeline(object);
+  const frames = sealing ? pipeline<['age', 'zstd']>(object).through(reopen(sealing)) : pipeline<['zstd']>(object);
+  return frames.through(decompress({ engine, maxBytes }));
+}
+
+function encryptionOf(sealing: AgeSealing | null, first: Uint8Array): Encryption | null {
+  if (sealing) return { format: 'age', by: 'vault', recipients: sealing.recipients };
+  return isAge(first) ? { format: 'age', by: 'sender', recipients: [] } : null;
 }
 
 /** What decoders say of bytes that were stored here. */
 function asStoredHere(error: unknown): unknown {
-  const other = [MalformedZstd, ZstdTooLarge, StoredDataLost].some((kind) => error instanceof kind);
+  const other = [MalformedZstd, MalformedAge, ZstdTooLarge, StoredDataLost].some((kind) => error instanceof kind);
   return other ? new StoredOtherwise(error) : error;
 }

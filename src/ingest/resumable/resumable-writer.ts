@@ -1,8 +1,9 @@
+import { AgeSealer, type AgeSealing } from '../../codec/age-sealer.ts';
 import { updateCrc32 } from '../../codec/crc32.ts';
 import { plainBytes } from '../../codec/plain-bytes.ts';
 import { encodeSeekTable, type SeekEntry } from '../../codec/seekable/seek-table.ts';
 import { seekEntry } from '../../codec/seekable/seekable-encoder.ts';
-import { isCompressedAlready, SNIFF_BYTES } from '../../codec/sniff.ts';
+import { isAge, isCompressedAlready, SNIFF_BYTES } from '../../codec/sniff.ts';
 import type { FrameCompressor, ZstdEngine } from '../../codec/zstd/engine.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -48,6 +49,9 @@ export class ResumableWriter {
   /** Content up to here is durable. */
   #keptTo: number;
   #compressor: FrameCompressor | null = null;
+  /** Where the object is encrypted, and how far what counts of it is. */
+  #sealer: AgeSealer | null = null;
+  #sealing: AgeSealing | null = null;
   #fenced = false;
 
   /** Goes on where the upload stands. Holds a frame, and three parts at most, until it is closed. */
@@ -61,6 +65,8 @@ export class ResumableWriter {
     this.#frames = from.frames;
     const stands = { bytes: from.encoded_bytes, parts: from.parts };
     this.#parts = new ResumableParts(objects, store, dataKey(order.backup_id), stands, () => this.#checkFence());
+    this.#sealing = store.sealing;
+    if (this.#sealing) this.#sealer = AgeSealer.resume(this.#sealing);
     if (from.compressed === false) return;
     this.#filled = from.offset - this.#tailStart;
     store.readKept('tail', this.#tailStart, this.#tail.subarray(0, this.#filled));
@@ -102,6 +108,7 @@ export class ResumableWriter {
     const keptTo = Math.max(this.#keptTo, tailStart);
     this.#store.transaction(() => {
       const parts = this.#parts.checkpoint();
+      if (this.#sealing) this.#store.sealing = this.#sealing;
       this.#store.addFrames(this.#frames - this.#newFrames.length, this.#newFrames);
       this.#store.dropBefore('tail', tailStart);
       this.#store.keep('tail', keptTo, this.#tail.subarray(keptTo - tailStart, this.#filled));
@@ -138,11 +145,11 @@ export class ResumableWriter {
     if (this.#compressed === null) await this.#decide();
     if (this.#compressed) {
       if (this.#filled > 0) await this.#endFrame();
-      if (this.#frames === 0)
-        await this.#addFrame(this.#engine.compressFrame(this.#tail.subarray(0, 0), this.#order.level));
-      await this.#parts.append(encodeSeekTable([...this.#store.frames(), ...this.#newFrames]));
-      this.#parts.count();
+      if (this.#frames === 0) await this.#addFrame(this.#engine.compressFrame(new Uint8Array(), this.#order.level));
+      await this.#put(encodeSeekTable([...this.#store.frames(), ...this.#newFrames]));
     }
+    if (this.#sealer) await this.#parts.append(this.#sealer.end());
+    this.#parts.count();
     const open = await this.#parts.finish();
     this.#checkFence();
     const stored: StoredObject = {
@@ -155,6 +162,8 @@ export class ResumableWriter {
     };
     this.#store.transaction(() => {
       this.#parts.note();
+      // Of a short upload it was decided only now; the object is opened with it.
+      if (this.#sealing) this.#store.sealing = this.#sealing;
       note(stored);
     });
     return stored;
@@ -163,6 +172,7 @@ export class ResumableWriter {
   /** Gives all memory back, once nothing is on its way any more. */
   async close(): Promise<void> {
     this.#compressor?.close();
+    this.#sealer?.release();
     await this.#parts.close();
     release(this.#tail);
   }
@@ -177,22 +187,30 @@ export class ResumableWriter {
     this.#crc32 = updateCrc32(this.#crc32, taken);
   }
 
-  /** The first bytes tell whether compressing is worth it. */
+  /** The first bytes tell whether compressing is worth it, and whether somebody has encrypted already. */
   async #decide(): Promise<void> {
-    const { compression } = this.#order;
+    const { compression, recipients, default_recipients } = this.#order;
     const first = this.#tail.subarray(0, this.#filled);
     const compressed = compression === 'zstd' || (compression === 'auto' && !isCompressedAlready(first));
+    await this.#encryptFor(recipients ?? (isAge(first) ? [] : default_recipients));
     if (!compressed) {
-      await this.#parts.append(first);
-      this.#parts.count();
+      await this.#put(first);
       this.#filled = 0;
     }
+    this.#countPut();
     this.#compressed = compressed;
   }
 
+  async #encryptFor(recipients: readonly string[]): Promise<void> {
+    if (recipients.length === 0) return;
+    const { sealer, header } = await AgeSealer.begin(recipients);
+    this.#sealer = sealer;
+    await this.#parts.append(header);
+  }
+
   async #writeAsItCame(bytes: Uint8Array): Promise<void> {
-    await this.#parts.append(bytes);
-    this.#parts.count();
+    await this.#put(bytes);
+    this.#countPut();
     this.#count(bytes);
   }
 
@@ -206,11 +224,22 @@ export class ResumableWriter {
   /** A frame of the tail's content. All of it moves at once, after the last wait. */
   async #addFrame(frame: Uint8Array): Promise<void> {
     const bytes = plainBytes(frame);
-    await this.#parts.append(bytes);
-    this.#parts.count();
+    await this.#put(bytes);
+    this.#countPut();
     this.#newFrames.push(seekEntry(bytes, this.#filled, this.#engine.writesChecksum));
     this.#frames += 1;
     this.#filled = 0;
+  }
+
+  /** Puts bytes of the object into its parts, encrypted where it is. */
+  async #put(bytes: Uint8Array): Promise<void> {
+    if (!this.#sealer) return this.#parts.append(bytes);
+    for (const sealed of this.#sealer.seal(bytes)) await this.#parts.append(sealed);
+  }
+
+  #countPut(): void {
+    this.#parts.count();
+    if (this.#sealer) this.#sealing = this.#sealer.sealing;
   }
 
   #checkFence(): void {

@@ -1,3 +1,4 @@
+import type { AgeSealing } from '../../codec/age-sealer.ts';
 import type { SeekEntry } from '../../codec/seekable/seek-table.ts';
 import { MIB } from '../../shared/limits.ts';
 import type { OpenUpload, UploadedPart } from '../../store/object-store.ts';
@@ -52,6 +53,15 @@ export class SessionStore {
 
   set open(open: OpenUpload) {
     this.#storage.kv.put('open', open);
+  }
+
+  /** How far the object is encrypted, where it is. It can be read with it, and goes with the content. */
+  get sealing(): AgeSealing | null {
+    return this.#storage.kv.get<AgeSealing>('sealing') ?? null;
+  }
+
+  set sealing(sealing: AgeSealing) {
+    this.#storage.kv.put('sealing', sealing);
   }
 
   /** The multipart upload of the members' index, where it is large. */
@@ -151,6 +161,7 @@ export class SessionStore {
 
   /** Forgets what was kept for writing; the record stays. */
   dropContent(): void {
+    this.#storage.kv.delete('sealing');
     for (const table of ['kept', 'parts', 'frames']) this.#storage.sql.exec(`DELETE FROM ${table}`);
   }
 

@@ -20,8 +20,9 @@ export interface SessionOrder {
   readonly content_type: string;
   readonly level: number;
   readonly compression: 'auto' | 'zstd' | 'none';
-  /** age recipients; empty: not encrypted by the vault. */
-  readonly recipients: readonly string[];
+  /** age recipients that the sender named, or null; then those that are meant where the content is no age file already. */
+  readonly recipients: readonly string[] | null;
+  readonly default_recipients: readonly string[];
   /** The checksum that the sender expects of the whole content. */
   readonly sha256: string | null;
   /** The cap of this upload, in bytes of content. */

@@ -247,7 +247,15 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       } catch (error) {
         this.#failures += 1;
         const { backup_id, phase } = this.#store.known;
-        const event = { level: 'error', event: 'upload-session-retries', backup_id, phase, error: String(error) };
+        const cause = error instanceof Error && error.cause !== undefined ? String(error.cause) : undefined;
+        const event = {
+          level: 'error',
+          event: 'upload-session-retries',
+          backup_id,
+          phase,
+          error: String(error),
+          cause,
+        };
         console.error(JSON.stringify(event));
       }
       await this.#schedule();
