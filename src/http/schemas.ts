@@ -47,6 +47,9 @@ export const ProblemSchema = z
     read: bytes.optional().openapi({ description: 'Rows that an import had read when it stopped' }),
     written: bytes.optional().openapi({ description: 'Rows that it had written, which stay' }),
     refused: z.array(RefusedRowSchema).optional(),
+    reason: z.string().optional().openapi({ description: 'Of an upload that failed: the code of why' }),
+    expected_offset: bytes.optional().openapi({ description: 'Where the upload stands' }),
+    provided_offset: bytes.optional(),
     job_id: jobId.optional(),
     dry_run: z.boolean().optional(),
   })
@@ -417,6 +420,11 @@ export const CapabilitiesSchema = z
     encryption: z.object({
       format: z.literal('age'),
       by_default: z.boolean().openapi({ description: 'Whether uploads that name no recipient are encrypted too' }),
+    }),
+    resumable: z.object({
+      tus: z.literal('1.0.0'),
+      draft: z.boolean().openapi({ description: 'Whether the IETF draft of resumable uploads is on, too' }),
+      expires_in: z.number().int().openapi({ description: 'Seconds that an upload in pieces may take' }),
     }),
     engine: z.enum(['native', 'wasm']),
     highest_level: z.number().int(),

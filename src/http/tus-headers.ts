@@ -3,7 +3,7 @@ import type { PieceChecksum } from '../ingest/resumable/piece-run.ts';
 import { bytesFromBase64, hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 
-export const TUS_VERSION = '1.0.0';
+export const TUS_VERSION = '1.0.0' as const;
 export const TUS_EXTENSIONS = 'creation,creation-with-upload,creation-defer-length,expiration,checksum,termination';
 export const TUS_MEDIA_TYPE = 'application/offset+octet-stream';
 

@@ -29,6 +29,8 @@ describe('what is open to everybody', () => {
       '/tokens',
       '/export/stream',
       '/import/stream',
+      '/tus',
+      '/tus/01JC8Z5V3M9QK2T7W4X6Y8B0CD',
       '/backup/01JC8Z5V3M9QK2T7W4X6Y8B0CD/restore',
     ]) {
       const response = await ask(path, { ...open, method: 'OPTIONS' });
@@ -40,6 +42,7 @@ describe('what is open to everybody', () => {
   it('tells what the vault can do, and what each operation may hold', async () => {
     const told = await (await ask('/capabilities', open)).json<Record<string, unknown>>();
     expect(told).toMatchObject({ codecs: ['zstd', 'none'], encryption: { format: 'age', by_default: false } });
+    expect(told.resumable).toEqual({ tus: '1.0.0', draft: false, expires_in: 6 * 24 * 60 * 60 });
     const { upload, import: rows } = MEMORY.operations;
     expect(told.memory).toMatchObject({
       isolate_transfer_bytes: MEMORY.isolateBytes,
@@ -117,6 +120,8 @@ describe('the OpenAPI document', () => {
         '/export/stream',
         '/tokens',
         '/tokens/{id}',
+        '/tus',
+        '/tus/{upload_id}',
         '/reindex',
         '/healthz',
         '/capabilities',

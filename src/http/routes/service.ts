@@ -4,6 +4,7 @@ import type { App } from '../app-env.ts';
 import { docsPage, frontPage } from '../docs-page.ts';
 import { json, openApiDocument, VERSION } from '../openapi.ts';
 import { CapabilitiesSchema, HealthSchema } from '../schemas.ts';
+import { TUS_VERSION } from '../tus-headers.ts';
 import { memoryView } from '../views.ts';
 
 const health = createRoute({
@@ -39,6 +40,7 @@ export function serviceRoutes(app: App): void {
         codecs: ['zstd', 'none'],
         formats: ['zst', 'gz'],
         encryption: { format: 'age' as const, by_default: config.defaultRecipients.length > 0 },
+        resumable: { tus: TUS_VERSION, draft: config.resumableDraft, expires_in: config.uploadTtlMs / 1000 },
         engine: engine.name,
         highest_level: engine.highestLevel,
         default_level: MEMORY.operations.upload.level,

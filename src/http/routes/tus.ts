@@ -30,10 +30,13 @@ class NotAPiece extends VaultError {
   }
 }
 
+const OF_AN_UPLOAD = 'GET, HEAD, PATCH, DELETE, OPTIONS';
+
 /** tus 1.0.0, a thin adapter of upload sessions. In the order of the protocol: core, then its extensions. */
 export function tusRoutes(app: App): void {
   describeTus(app);
-  app.on('OPTIONS', ['/tus', '/tus/:upload_id'], (c) => c.body(null, 204));
+  app.options('/tus', (c) => c.body(null, 204, { allow: 'POST, OPTIONS' }));
+  app.options('/tus/:upload_id', (c) => c.body(null, 204, { allow: OF_AN_UPLOAD }));
   app.post('/tus', checkVersion, needsOrLink('write'), create);
   // HEAD comes to the routes of GET, which is not of tus.
   app.get('/tus/:upload_id', (c, next) => (c.req.raw.method === 'HEAD' ? checkVersion(c, next) : next()), headOrStatus);
@@ -141,7 +144,7 @@ async function overridden(c: AppContext): Promise<Response> {
     case 'HEAD':
       return head(c);
     default:
-      c.header('allow', 'HEAD, GET, PATCH, DELETE, OPTIONS');
+      c.header('allow', OF_AN_UPLOAD);
       throw new VaultError(
         'method-not-allowed',
         'An upload takes PATCH, HEAD, GET and DELETE; POST creates one at /tus.',
