@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { JobRunning } from '../../progress/publisher.ts';
 import { bytesFromHex } from '../../shared/bytes.ts';
-import { drain } from '../../shared/drain.ts';
+import { drainOnceFree } from '../../shared/drain.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { FINISH_AT_ONCE_BYTES, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../shared/limits.ts';
 import { ChecksumMismatch } from '../upload.ts';
@@ -123,7 +123,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     override async fetch(request: Request): Promise<Response> {
       const { access, piece }: PieceRequest = JSON.parse(request.headers.get(PIECE_HEADER) ?? '');
       const answer = await answered(() => this.#append(access, piece, request.body));
-      if (answer.kind === 'refused') await drain(request.body);
+      if (answer.kind === 'refused') await drainOnceFree(request.body);
       return Response.json(answer);
     }
 
