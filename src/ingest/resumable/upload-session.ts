@@ -135,6 +135,8 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         await this.#stopFinishing();
         const record = this.#store.known;
         this.#store.record = record.phase === 'done' ? forgotten(record) : failed(record, TERMINATED, Date.now());
+        // In the same turn, and soon: should this die before all is taken back, nobody else would know of it for days.
+        void this.#store.setAlarm(Date.now() + SESSION_RETRY_MS);
         await this.#surely(() => settleUpload(this.#rooms, this.#store));
         return this.#store.known;
       });
