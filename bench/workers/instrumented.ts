@@ -2,12 +2,12 @@
  * The vault, and beside it routes that drive what no client can drive: a job's publisher, an export whose pages are
  * counted, reads of the bucket, counted and bare, and rows of a table with less around them than the vault has.
  */
-import vault, { ProgressRoom } from '../../src/index.ts';
+import vault, { ProgressRoom, UploadSession } from '../../src/index.ts';
 import { type Env, services } from '../../src/services.ts';
 import { countedEnv, forget, takeReads } from './reads.ts';
 import { rows } from './rows.ts';
 
-export { ProgressRoom };
+export { ProgressRoom, UploadSession };
 
 export default {
   async fetch(request, env, context) {

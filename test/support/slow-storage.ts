@@ -3,7 +3,8 @@
  * the same process, so that a flow between two storages never rests, and nobody can look at what it holds.
  */
 import vault, { ProgressRoom } from '../../src/index.ts';
-import type { Env } from '../../src/services.ts';
+import { uploadSession } from '../../src/ingest/resumable/upload-session.ts';
+import { type Env, services } from '../../src/services.ts';
 
 export { ProgressRoom };
 
@@ -18,6 +19,9 @@ const slowed = new WeakMap<Env, Env>();
 export default {
   fetch: (request, env, context) => vault.fetch(request, onSlowStorage(env), context),
 } satisfies ExportedHandler<Env>;
+
+/** The object of an upload in pieces, on the same storage. */
+export class UploadSession extends uploadSession((env) => services(onSlowStorage(env as Env))) {}
 
 /** Made once: what the vault keeps, it keeps for its bindings. */
 function onSlowStorage(env: Env): Env {
