@@ -2,12 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { scheduler } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openHeap } from '../../bench/support/isolate-heap.ts';
 import { freePort } from '../../bench/support/local-worker.ts';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
 import { migrateLocally, runWrangler } from '../../src/cli/wrangler.ts';
+import { WRITER_RESTS_MS } from '../../src/shared/limits.ts';
 import { api, MIB, type Receipt, runs, type Scratch, scratch } from './clients.ts';
 import { HeapWatch } from './heap-watch.ts';
 
@@ -97,6 +99,8 @@ async function fillCatalogue(stateDir: string): Promise<void> {
 interface Flow {
   readonly operation: string;
   readonly what: string;
+  /** What is there before the isolate is watched. */
+  readonly prepare?: () => Promise<unknown>;
   readonly work: () => Promise<unknown>;
 }
 
@@ -113,6 +117,10 @@ const FLOWS: readonly Flow[] = [
   up('an archive within zstd', 'site.tar.zst', 'site.tar.zst'),
   form(),
   up('a file that is encrypted here', 'large.bin', 'secret.tar.gz', `?compression=zstd&recipient=${recipient}`),
+  piece('a file that is compressed here', 'large.bin', 'zstd'),
+  piece('a file that is stored as it comes', 'large.bin', 'none'),
+  readback('an archive', 'site.tar'),
+  readback('an archive within gzip', 'site.tar.gz'),
   down('stored', 'what is stored, as it is', 'large.tar.gz', '/download?format=zst'),
   down('stored', 'what came as it is', 'plain.tar.gz', '/download'),
   down('decoded', 'content', 'large.tar.gz', '/download'),
@@ -135,7 +143,8 @@ const FLOWS: readonly Flow[] = [
 ];
 
 describe('memory', () => {
-  it.each(FLOWS)('of $operation: $what', async ({ operation, work }) => {
+  it.each(FLOWS)('of $operation: $what', async ({ operation, prepare, work }) => {
+    await prepare?.();
     const budget = operations[operation]?.budget_bytes ?? Number.NaN;
     const held = await watch.during(work);
     expect(held / MIB).toBeLessThan((budget + ALLOWANCE_BYTES) / MIB);
@@ -162,6 +171,75 @@ function form(): Flow {
   const headers = { 'content-type': 'multipart/form-data; boundary=x' };
   const work = async () => keep('form.json', await send('/backup/upload', 'POST', headers, body()));
   return { operation: 'upload', what: 'a form', work };
+}
+
+/** The upload has no end, so that nothing is read back meanwhile, and goes with all that its object holds. */
+function piece(what: string, file: string, compression: string): Flow {
+  const work = async () => {
+    const upload = await begin('pieces.tar.gz', compression);
+    expect(await append(upload, 0, pieces(file))).toBe(CONTENT_BYTES);
+    expect((await tus(upload, 'DELETE')).status).toBe(204);
+  };
+  return { operation: 'piece', what, work };
+}
+
+/** The isolate is looked at for as long as the storage gives the object back. */
+function readback(what: string, file: string): Flow {
+  let upload: string;
+  let bytes: number;
+  const prepare = async () => {
+    upload = await begin(file, 'auto');
+    bytes = await append(upload, 0, createReadStream(files.path(file), { highWaterMark: MIB }));
+    // Until then the object has buffers for a piece that may follow.
+    await scheduler.wait(2 * WRITER_RESTS_MS);
+  };
+  const work = async () => {
+    expect(await append(upload, bytes, [], { 'upload-length': String(bytes) })).toBe(bytes);
+    let looks = 0;
+    for (;;) {
+      const { phase, receipt } = await status(upload);
+      if (receipt) break;
+      if (phase === 'verifying') looks += 1;
+      await watch.looks(1);
+    }
+    expect(looks).toBeGreaterThanOrEqual(LOOKS);
+  };
+  return { operation: 'readback', what, prepare, work };
+}
+
+/** A new upload by tus, of a length that is told later. */
+async function begin(name: string, compression: string): Promise<string> {
+  const metadata = Object.entries({ filename: name, compression }).map(([key, value]) => `${key} ${btoa(value)}`);
+  const answer = await tus('/tus', 'POST', { 'upload-defer-length': '1', 'upload-metadata': metadata.join(',') });
+  expect(answer.status, await answer.text()).toBe(201);
+  return answer.headers.get('location') ?? '';
+}
+
+/** Where the upload stands after the piece. */
+async function append(
+  upload: string,
+  offset: number,
+  body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<number> {
+  const told = { 'content-type': 'application/offset+octet-stream', 'upload-offset': String(offset), ...headers };
+  const answer = await tus(upload, 'PATCH', told, body);
+  expect(answer.status, await answer.text()).toBe(204);
+  return Number(answer.headers.get('upload-offset'));
+}
+
+async function status(upload: string): Promise<{ phase: string; receipt: Receipt | null }> {
+  const { body } = await api<{ phase: string; receipt: Receipt | null }>(vault, 'GET', upload);
+  return body;
+}
+
+function tus(
+  path: string,
+  method: string,
+  headers: Readonly<Record<string, string>> = {},
+  body?: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<Response> {
+  return request(path, method, { 'tus-resumable': '1.0.0', ...headers }, body);
 }
 
 function down(
@@ -229,13 +307,12 @@ function request(
   path: string,
   method: string,
   headers: Readonly<Record<string, string>>,
-  body: AsyncIterable<Uint8Array>,
+  body?: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<Response> {
   return fetch(`${vault.url}${path}`, {
     method,
     headers: { authorization: `Bearer ${vault.token}`, ...headers },
-    body: Readable.from(body),
-    duplex: 'half',
+    ...(body && { body: Readable.from(body), duplex: 'half' }),
   });
 }
 
