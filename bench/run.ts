@@ -21,6 +21,7 @@ import { jsonImport } from './parts/json-import.ts';
 import { longFlows } from './parts/long-flows.ts';
 import { indexedUploads, manyFiles } from './parts/member-index.ts';
 import { memory } from './parts/memory.ts';
+import { pieces } from './parts/pieces.ts';
 import { fanOut, slowSubscriber } from './parts/progress.ts';
 import { randomAccess } from './parts/random-access.ts';
 import { downloads, uploads } from './parts/transfers.ts';
@@ -34,6 +35,7 @@ const RESULTS = join(dirname(fileURLToPath(import.meta.url)), 'results');
 const PARTS: Readonly<Record<string, Part>> = {
   uploads,
   downloads,
+  pieces,
   'codec-alone': codecAlone,
   'codec-table': codecTable,
   memory,
