@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { CommandFailed } from './failures.ts';
+import type { Content } from './piece-source.ts';
+import { zstdFrames } from './zstd-frames.ts';
+
+const READ_BYTES = 1024 * 1024;
+
+/** A regular file of `size` bytes, which can be read again from anywhere. */
+export function fileContent(path: string, size: number): Content {
+  return {
+    size,
+    read: (offset) => readFile(path, offset, size),
+    // Beside the sending, which waits for the network: a core hashes a GiB in a second or two.
+    hashWhole: async () => {
+      const hash = createHash('sha256');
+      for await (const chunk of readFile(path, 0, size)) hash.update(chunk);
+      return hash.digest('hex');
+    },
+  };
+}
+
+/** What comes through a pipe, once. */
+export function pipeContent(stream: AsyncIterable<Buffer>): Content {
+  return { size: null, read: () => stream };
+}
+
+/**
+ * Content as zstd. How long that is, is known at its end. To go on midway it is made again from its start (`read` always
+ * begins there): frames depend on nothing but their bytes, the level and zstd's version, and should they differ all the
+ * same, the checksum of the whole tells.
+ */
+export function compressedContent(
+  content: Content,
+  level: number,
+  onFrame: (sent: number, read: number) => void,
+): Content {
+  return { size: null, read: () => zstdFrames(content.read(0), level, onFrame) };
+}
+
+/** Bytes `offset` to `size`; a file that became shorter meanwhile is an error, what was appended is left out. */
+async function* readFile(path: string, offset: number, size: number): AsyncGenerator<Buffer, void, undefined> {
+  const file = await open(path, 'r');
+  try {
+    for (let at = offset; at < size; ) {
+      const chunk = await readChunk(file, at, Math.min(READ_BYTES, size - at));
+      if (chunk.length === 0)
+        throw new CommandFailed(`${path} became shorter while it was read: ${at} of ${size} bytes.`);
+      yield chunk;
+      at += chunk.length;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function readChunk(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
+  return buffer.subarray(0, bytesRead);
+}

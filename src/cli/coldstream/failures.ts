@@ -1,0 +1,44 @@
+/** What ends a command, with the exit code that tells scripts why. Its message is for the person at the terminal. */
+export class CommandFailed extends Error {
+  override readonly name: string = 'CommandFailed';
+  readonly exitCode: number = 1;
+}
+
+/** The command was called in a way that cannot work. */
+export class UsageError extends CommandFailed {
+  override readonly name = 'UsageError';
+  override readonly exitCode = 2;
+}
+
+/** By Ctrl-C or a signal; the exit code is a shell's: 128 and the signal's number. */
+export class Interrupted extends CommandFailed {
+  override readonly name = 'Interrupted';
+  override readonly exitCode: number;
+
+  constructor(exitCode: number, message = 'Interrupted.') {
+    super(message);
+    this.exitCode = exitCode;
+  }
+
+  /** The same with other words. */
+  because(message: string): Interrupted {
+    return new Interrupted(this.exitCode, message);
+  }
+}
+
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+/**
+ * Aborts with {@link Interrupted} at the first signal, so that a command can say how to go on. A second one ends the
+ * process at once.
+ */
+export function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const [signal, exitCode] of Object.entries(EXIT_CODES)) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(exitCode);
+      controller.abort(new Interrupted(exitCode));
+    });
+  }
+  return controller.signal;
+}

@@ -1,0 +1,96 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { compressedContent, fileContent, pipeContent } from './content.ts';
+import { CommandFailed, UsageError } from './failures.ts';
+import type { Content } from './piece-source.ts';
+import { causeOf } from './vault-client.ts';
+
+/** One thing to push: a file, or what comes through a pipe. */
+export interface PushItem {
+  /** Under which the vault keeps it. */
+  readonly name: string;
+  /** For the bar: bytes before a compression; null: unknown. */
+  readonly size: number | null;
+  /** What tells this file as it is now from any other; null where it can be read but once. */
+  readonly identity: readonly unknown[] | null;
+  /** Anew from the start. `reached` gives, for bytes sent, how many of `size` these are. */
+  open(): { readonly content: Content; reached(sent: number): number };
+  /** Whether the file is what it was when it was opened. */
+  isUnchanged(): Promise<boolean>;
+}
+
+export interface ItemOptions {
+  readonly name?: string | undefined;
+  /** zstd level of the client's own compression; null: bytes go as they are. */
+  readonly compressLevel: number | null;
+}
+
+/** `-` is standard input. Throws UsageError for what has no name, CommandFailed for what cannot be read. */
+export async function pushItem(path: string, options: ItemOptions): Promise<PushItem> {
+  if (path === '-')
+    return pipe(process.stdin, named(options, 'What comes through a pipe needs a name: --name db.sql'), options);
+  const found = await stat(path).catch((error: unknown) => {
+    throw new CommandFailed(`${path} cannot be read: ${causeOf(error)}.`);
+  });
+  if (found.isDirectory()) {
+    const name = basename(resolve(path)) || 'root';
+    throw new CommandFailed(
+      `${path} is a directory. Push it as an archive: tar -c ${path} | coldstream push - --name ${name}.tar`,
+    );
+  }
+  // Named pipes, and what a shell makes of <(command).
+  if (!found.isFile())
+    return pipe(createReadStream(path), named(options, `${path} is a pipe: give it a --name.`), options);
+  return file(path, options);
+}
+
+function named({ name }: ItemOptions, otherwise: string): string {
+  if (name === undefined) throw new UsageError(otherwise);
+  return name;
+}
+
+function pipe(stream: AsyncIterable<Buffer>, name: string, options: ItemOptions): PushItem {
+  return {
+    name: storedName(name, options),
+    size: null,
+    identity: null,
+    open: () => opened(pipeContent(stream), options, null),
+    isUnchanged: async () => true,
+  };
+}
+
+async function file(path: string, options: ItemOptions): Promise<PushItem> {
+  const absolute = resolve(path);
+  const before = await state(absolute);
+  const { size, mtime } = before;
+  return {
+    name: storedName(options.name ?? basename(absolute), options),
+    size,
+    // Compressed by another version of zstd, the rest of a file would not fit what was sent of it.
+    identity: [absolute, size, mtime, options.compressLevel, options.compressLevel && process.versions.zstd],
+    open: () => opened(fileContent(path, size), options, size),
+    isUnchanged: async () => {
+      const now = await state(absolute);
+      return now.size === size && now.mtime === mtime;
+    },
+  };
+}
+
+async function state(path: string): Promise<{ size: number; mtime: string }> {
+  const { size, mtimeNs } = await stat(path, { bigint: true });
+  return { size: Number(size), mtime: String(mtimeNs) };
+}
+
+function storedName(name: string, { compressLevel }: ItemOptions): string {
+  return compressLevel === null ? name : `${name}.zst`;
+}
+
+function opened(content: Content, { compressLevel }: ItemOptions, size: number | null): ReturnType<PushItem['open']> {
+  if (compressLevel === null) return { content, reached: (sent) => sent };
+  const frames = [{ made: 0, read: 0 }];
+  const compressed = compressedContent(content, compressLevel, (made, read) => frames.push({ made, read }));
+  // The bar counts what the person knows, the file's own bytes. Of a pipe that is unknown, and what is sent is shown.
+  const reached = (sent: number) => frames.findLast(({ made }) => made <= sent)?.read ?? 0;
+  return { content: compressed, reached: size === null ? (sent) => sent : reached };
+}

@@ -1,0 +1,136 @@
+import { CommandFailed } from './failures.ts';
+import { type Patience, waitFor } from './patience.ts';
+import { isPassing, type VaultClient, VaultRefused, VaultUnreachable } from './vault-client.ts';
+
+/** What HEAD tells of something that can be downloaded. */
+export interface Representation {
+  /** Address with query, as it was asked for. */
+  readonly path: string;
+  /** As the vault names it: the last segment only, whatever it says. */
+  readonly filename: string;
+  /** null: known only at its end. */
+  readonly length: number | null;
+  readonly etag: string | null;
+  /** Whether it can be gone on with in the middle. */
+  readonly hasRanges: boolean;
+  /** Lower-case hex; null where the vault cannot tell. */
+  readonly sha256: string | null;
+  readonly headers: Headers;
+}
+
+/** No byte came for so long: the connection is dead. */
+const STALL_MS = 60_000;
+
+/** The bytes themselves, not an encoding of them that Node would undo: ranges and lengths are of these. */
+const AS_THEY_ARE = { 'accept-encoding': 'identity' };
+
+export async function representationAt(client: VaultClient, path: string): Promise<Representation> {
+  const { headers } = await client
+    .request(path, { method: 'HEAD', headers: AS_THEY_ARE })
+    .catch(async (error: unknown) => {
+      // A refusal of HEAD has no words; that of GET has.
+      if (!(error instanceof VaultRefused)) throw error;
+      const response = await client.request(path, { headers: AS_THEY_ARE });
+      await response.body?.cancel();
+      throw error;
+    });
+  const length = headers.get('content-length');
+  return {
+    path,
+    filename: filenameIn(headers.get('content-disposition') ?? ''),
+    length: length === null ? null : Number(length),
+    etag: headers.get('etag'),
+    hasRanges: headers.get('accept-ranges') === 'bytes' && headers.has('etag') && length !== null,
+    sha256: digestIn(headers.get('repr-digest') ?? ''),
+    headers,
+  };
+}
+
+/** RFC 6266. Of a path only the last segment: a vault has no say in where a file goes. */
+export function filenameIn(disposition: string): string {
+  const extended = /filename\*=UTF-8''([^;]+)/i.exec(disposition)?.[1];
+  const plain = /filename="([^"]*)"/i.exec(disposition)?.[1] ?? '';
+  const name = extended === undefined ? plain : decodeURIComponent(extended);
+  const last = name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1).replace(/\p{Cc}/gu, '_');
+  return last === '.' || last === '..' ? '' : last;
+}
+
+/** RFC 9530 */
+function digestIn(field: string): string | null {
+  const base64 = /(?:^|,\s*)sha-256=:([A-Za-z0-9+/=]+):/.exec(field)?.[1];
+  return base64 === undefined ? null : Buffer.from(base64, 'base64').toString('hex');
+}
+
+export interface ReadOptions {
+  readonly client: VaultClient;
+  readonly patience: Patience;
+  readonly signal: AbortSignal;
+  note(text: string): void;
+}
+
+/**
+ * The bytes from `offset` to the end, over as many requests as it takes: where a connection breaks, the next one goes
+ * on at the next byte of the same representation. Throws VaultUnreachable where it has no ranges, or patience is over.
+ */
+export async function* readRepresentation(
+  representation: Representation,
+  offset: number,
+  { client, patience, signal, note }: ReadOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { length, hasRanges } = representation;
+  let at = offset;
+  while (length === null || at < length || length === 0) {
+    try {
+      for await (const chunk of bytesFrom(client, representation, at, signal)) {
+        at += chunk.length;
+        patience.renew();
+        yield chunk;
+      }
+      if (length === null || at === length) return;
+      throw new VaultUnreachable(client.origin, new Error(`it ended after ${at} of ${length} bytes`));
+    } catch (error) {
+      const waitMs = hasRanges && isPassing(error) ? patience.nextWaitMs() : null;
+      if (waitMs === null) throw error;
+      note(`${(error as Error).message} Trying again.`);
+      await waitFor(waitMs, signal);
+    }
+  }
+}
+
+/** One request's share of it. */
+async function* bytesFrom(
+  client: VaultClient,
+  { path, etag }: Representation,
+  offset: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const range = offset === 0 ? null : { range: `bytes=${offset}-`, 'if-range': etag ?? '' };
+  const response = await client.request(path, { headers: { ...AS_THEY_ARE, ...range } });
+  const goesOn = response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${offset}-`);
+  if (range && !goesOn) {
+    await response.body?.cancel();
+    throw new CommandFailed('What the vault has there is not the same any more.');
+  }
+  const reader = response.body?.getReader();
+  let waits = false;
+  const timer = setTimeout(() => {
+    // Whoever reads this may be slow; only the vault's silence counts.
+    if (waits) void reader?.cancel(new Error('stalled'));
+    else timer.refresh();
+  }, STALL_MS);
+  try {
+    while (reader) {
+      waits = true;
+      const { done, value } = await reader.read();
+      waits = false;
+      if (done) return;
+      timer.refresh();
+      yield value;
+    }
+  } catch (error) {
+    throw signal.aborted ? signal.reason : new VaultUnreachable(client.origin, error);
+  } finally {
+    clearTimeout(timer);
+    await reader?.cancel().catch(() => undefined);
+  }
+}
