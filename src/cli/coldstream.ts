@@ -14,6 +14,9 @@ import { push } from './coldstream/push.ts';
 import { openSession, type Session, withVault } from './coldstream/session.ts';
 import { watch } from './coldstream/watch.ts';
 
+// What a library calls in an old way (tus-js-client: url.parse), nobody at a terminal can change.
+process.noDeprecation = true;
+
 const signal = interruption();
 let session: Session | null = null;
 

@@ -1,4 +1,4 @@
-import { showBytes } from './amounts.ts';
+import { showBytes, showDuration } from './amounts.ts';
 import { CommandFailed, Interrupted } from './failures.ts';
 import type { JobUpdate } from './job-updates.ts';
 import { Patience, waitFor } from './patience.ts';
@@ -130,7 +130,8 @@ class Push {
     const of = item.size === null ? '' : ` of ${showBytes(item.size)}`;
     // A compression begins again, so what was sent of it says nothing about the file yet.
     const where = reached === offset ? `${showBytes(offset)}${of}` : `${showBytes(offset)} sent`;
-    session.view.note(`${item.name}: goes on at ${where}, begun ${this.#begun?.begunAt}`);
+    const age = (Date.now() - Date.parse(this.#begun?.begunAt ?? '')) / 1000;
+    session.view.note(`${item.name}: goes on at ${where}, begun ${showDuration(age)} ago`);
   }
 
   /** Waits until the vault has stored and read back what it got. */
@@ -197,7 +198,7 @@ class Push {
 
   #howToGoOn(): string {
     if (this.#allSent) return 'All of it is sent, and the vault goes on alone: the same command again tells the end.';
-    return `The same command again goes on after the ${showBytes(this.#sent)} that are sent.`;
+    return `The same command again goes on after the ${showBytes(this.#sent)} or so that the vault has.`;
   }
 }
 

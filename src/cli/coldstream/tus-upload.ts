@@ -73,7 +73,7 @@ export async function sendByTus(order: TusUploadOrder): Promise<UploadAccess> {
         const again = await run.judge(error);
         const waitMs = patience.nextWaitMs(again.leastWaitMs);
         if (waitMs === null) throw again.failure;
-        order.note(`${again.failure.message}\nTrying again in ${showDuration(Math.max(1, waitMs / 1000))}.`);
+        order.note(`${again.failure.message} Trying again in ${showDuration(Math.max(1, waitMs / 1000))}.`);
         await waitFor(waitMs, signal);
       }
     }

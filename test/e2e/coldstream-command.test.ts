@@ -1,0 +1,567 @@
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { appendFile, copyFile, mkdir, truncate, utimes, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
+import {
+  api,
+  eventually,
+  fileSize,
+  MIB,
+  put,
+  type Ran,
+  type Receipt,
+  type RunOptions,
+  runs,
+  type Scratch,
+  same,
+  scratch,
+  sha256Of,
+  start,
+} from './clients.ts';
+import { type LineOptions, type SlowLine, slowLine } from './slow-line.ts';
+
+const projectDir = fileURLToPath(new URL('../..', import.meta.url));
+const COMMAND = join(projectDir, 'dist/coldstream.cjs');
+
+let vault: LocalVault;
+let files: Scratch;
+let state: string;
+
+beforeAll(async () => {
+  await runs(process.execPath, [join(projectDir, 'src/cli/build-command.ts')]);
+  files = await scratch();
+  state = files.path('xdg');
+  vault = await startLocalVault({ persistTo: files.path('vault') });
+});
+afterAll(async () => {
+  await vault?.stop();
+  await files?.remove();
+});
+
+/** The command is made for any Node from 20 on: it is tried with the oldest that this machine has. */
+const oldestNode = (process.env.PATH ?? '')
+  .split(delimiter)
+  .map((folder) => join(folder, 'node'))
+  .filter((program) => existsSync(program))
+  .map((program) => ({ program, major: majorOf(program) }))
+  .filter(({ major }) => major >= 20)
+  .reduce((one, other) => (other.major < one.major ? other : one), {
+    program: process.execPath,
+    major: majorOf(process.execPath),
+  });
+
+function majorOf(program: string): number {
+  return Number(/^v(\d+)/.exec(spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout)?.[1] ?? 0);
+}
+
+interface Called extends RunOptions {
+  /** Default: the vault itself. */
+  readonly line?: SlowLine;
+  readonly token?: string;
+  readonly node?: string;
+}
+
+function startCommand(args: readonly string[], { line, token, node, env, ...options }: Called = {}) {
+  return start(node ?? oldestNode.program, [COMMAND, ...args], {
+    ...options,
+    env: {
+      COLDSTREAM_URL: line?.url ?? vault.url,
+      COLDSTREAM_TOKEN: token ?? vault.token,
+      XDG_STATE_HOME: state,
+      ...env,
+    },
+  });
+}
+
+function coldstream(args: readonly string[], options: Called = {}): Promise<Ran> {
+  return startCommand(args, options).ended;
+}
+
+/** What it printed; any exit code other than 0 is an error with what it said. */
+async function succeeds(args: readonly string[], options: Called = {}): Promise<{ stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await coldstream(args, options);
+  expect(code, stderr).toBe(0);
+  return { stdout: stdout.toString(), stderr };
+}
+
+async function pushed(args: readonly string[], options: Called = {}): Promise<Receipt> {
+  return JSON.parse((await succeeds(['push', '--json', ...args], options)).stdout) as Receipt;
+}
+
+/** The backup is what `file` holds, in the judgement of the vault and of cmp. */
+async function checkStored(receipt: Receipt, file: string): Promise<void> {
+  expect(receipt.checksum).toBe(await sha256Of(file));
+  const back = files.path(`back-${receipt.backup_id}`);
+  await succeeds(['pull', receipt.backup_id, '-o', back, '-q']);
+  await same(file, back);
+}
+
+/** Uploads that another run could go on with. */
+function kept(): string[] {
+  const folder = join(state, 'coldstream');
+  return existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
+}
+
+async function overLine<T>(options: LineOptions, use: (line: SlowLine) => Promise<T>): Promise<T> {
+  const line = await slowLine(vault.url, options);
+  try {
+    return await use(line);
+  } finally {
+    await line.close();
+  }
+}
+
+async function sentOver(line: SlowLine, bytes: number): Promise<void> {
+  await eventually(
+    20_000,
+    async () => line.sent(),
+    (sent) => sent > bytes,
+  );
+}
+
+async function killed(child: ChildProcess, ended: Promise<Ran>): Promise<void> {
+  child.kill('SIGKILL');
+  await ended;
+}
+
+describe('coldstream push and pull', () => {
+  it('bring a file in and back, byte for byte, with results on stdout and remarks on stderr', async () => {
+    const file = await files.mixed('site.tar', 18 * MIB + 5);
+    const { stdout, stderr } = await succeeds(['push', file, '--level', '5', '--job', 'a-file']);
+    const [, id = ''] = /^ {2}id +(\w{26})$/m.exec(stdout) ?? [];
+    expect(stdout).toContain(`sha256    ${await sha256Of(file)}, the same here and there`);
+    expect(stderr).toMatch(/^site\.tar: sending, 18\.0 MiB$/m);
+    expect(stderr + stdout, 'no bar where there is no terminal').not.toContain('\x1b');
+    expect(kept()).toEqual([]);
+
+    const folder = files.path('here');
+    await mkdir(folder);
+    const pulled = await succeeds(['pull', id], { cwd: folder });
+    expect(pulled).toMatchObject({ stdout: '', stderr: expect.stringContaining('site.tar is here, its SHA-256') });
+    await same(file, join(folder, 'site.tar'));
+    expect(readdirSync(folder)).toEqual(['site.tar']);
+
+    const again = await coldstream(['pull', id], { cwd: folder });
+    expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('--force replaces it') });
+    await succeeds(['pull', id, '--force', '-q'], { cwd: folder });
+    const { stdout: piped } = await coldstream(['pull', id, '-o', '-']);
+    await writeFile(files.path('piped'), piped);
+    await same(file, files.path('piped'));
+  });
+
+  it('bring the stored zstd file and a gzip of it too', async () => {
+    const file = await files.mixed('forms.sql', 6 * MIB);
+    const { backup_id } = await pushed([file]);
+    await succeeds(['pull', backup_id, '--format', 'zst', '-o', files.path('')]);
+    await runs('zstd', ['-dqf', files.path('forms.sql.zst'), '-o', files.path('from-zst')]);
+    await same(file, files.path('from-zst'));
+    await succeeds(['pull', backup_id, '--format', 'gz', '-o', files.path('')]);
+    await runs('bash', ['-c', 'gunzip < "$IN" | cmp - "$FILE"'], {
+      env: { IN: files.path('forms.sql.gz'), FILE: file },
+    });
+  });
+
+  it('take an empty file, and refuse an empty pipe: its command has failed', async () => {
+    await writeFile(files.path('empty.sql'), '');
+    const receipt = await pushed([files.path('empty.sql')]);
+    expect(receipt.file_size).toBe(0);
+    await checkStored(receipt, files.path('empty.sql'));
+    const pipe = await coldstream(['push', '-', '--name', 'nothing.sql']);
+    expect(pipe).toMatchObject({ code: 1, stderr: expect.stringContaining('Nothing came through the pipe') });
+  });
+
+  it('take what comes through a pipe, of unknown length', async () => {
+    const file = await files.random('piped.sql', 20 * MIB + 1);
+    const receipt = await pushed(['-', '--name', 'données.sql', '--chunk', '8MiB'], { stdin: file });
+    expect(receipt.filename).toBe('données.sql');
+    await checkStored(receipt, file);
+    // Exactly so many pieces, so that the length is told by the last of them.
+    const whole = await files.random('whole.sql', 8 * MIB);
+    await checkStored(await pushed(['-', '--name', 'whole.sql', '--chunk', '4MiB'], { stdin: whole }), whole);
+  });
+
+  it('push several files at once; one that is refused does not stop the others', async () => {
+    const names = ['one.tar', 'two.tar', 'three.exe', 'four.tar'];
+    const paths = await Promise.all(names.map((name) => files.random(name, 3 * MIB)));
+    const { code, stdout, stderr } = await coldstream(['push', '--json', ...paths, '--parallel', '2']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/three\.exe: .*\(400 invalid-file-type\)/);
+    expect(stderr).toContain('1 of 4 files are not in the vault.');
+    const receipts = stdout
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Receipt);
+    expect(receipts.map(({ filename }) => filename)).toEqual(['one.tar', 'two.tar', 'four.tar']);
+  });
+
+  it('pull goes on with what an earlier one left, and removes what is not the vault’s', async () => {
+    const file = await files.random('part.tar', 12 * MIB);
+    const { backup_id } = await pushed([file]);
+    const folder = files.path('parts');
+    await mkdir(folder);
+    const part = join(folder, `${backup_id}.part`);
+    await copyFile(file, part);
+    await truncate(part, 5 * MIB);
+    const { stderr } = await succeeds(['pull', backup_id], { cwd: folder });
+    expect(stderr).toContain('part.tar: goes on at 5.00 MiB');
+    await same(file, join(folder, 'part.tar'));
+
+    await writeFile(part, 'something else altogether');
+    const wrong = await coldstream(['pull', backup_id, '--force'], { cwd: folder });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('do not have the SHA-256') });
+    expect(readdirSync(folder), 'the file that was there is whole').toEqual(['part.tar']);
+    await same(file, join(folder, 'part.tar'));
+  });
+});
+
+describe('coldstream push --compress', () => {
+  const node = process.execPath;
+
+  it('sends zstd in frames with a seek table, which the vault keeps as it is', async () => {
+    const folder = files.path('tree');
+    await mkdir(folder);
+    await files.mixed('tree/a.bin', 9 * MIB);
+    await writeFile(join(folder, 'b.txt'), 'within a tar, within zstd\n');
+    await runs('tar', ['-C', files.path(''), '-cf', files.path('tree.tar'), 'tree']);
+    const receipt = await pushed(['--compress', '--level', '4', files.path('tree.tar')], { node });
+    expect(receipt).toMatchObject({ filename: 'tree.tar.zst', compression: { codec: 'none' } });
+    expect(receipt.file_size).toBeLessThan(6 * MIB);
+    await succeeds(['pull', receipt.backup_id, '-o', files.path('')]);
+    await runs('zstd', ['-dqf', files.path('tree.tar.zst'), '-o', files.path('tree-back.tar')]);
+    await same(files.path('tree.tar'), files.path('tree-back.tar'));
+    const { stdout } = await runs('zstd', ['-lv', files.path('tree.tar.zst')]);
+    expect(stdout.toString()).toMatch(/Zstandard Frames: 3\n# Skippable Frames: 1\n/);
+    expect(stdout.toString()).toContain('Check: XXH64');
+    const member = await succeeds(['cat', receipt.backup_id, 'tree/b.txt']);
+    expect(member.stdout).toBe('within a tar, within zstd\n');
+  });
+
+  it('goes on after kill -9, though nobody knows its length', async () => {
+    const file = await files.mixed('compressed.tar', 32 * MIB);
+    await overLine({ bytesPerSecond: 12 * MIB }, async (line) => {
+      const args = ['--compress', '--chunk', '4MiB', file];
+      const { child, ended } = startCommand(['push', ...args], { line, node });
+      await sentOver(line, 9 * MIB);
+      await killed(child, ended);
+      const before = line.sent();
+      const { stdout, stderr } = await succeeds(['push', '--json', ...args], { line, node });
+      expect(stderr).toMatch(/goes on at \d+(\.\d+)? MiB sent/);
+      const receipt = JSON.parse(stdout) as Receipt;
+      expect(line.sent() - before).toBeLessThan(receipt.file_size - 4 * MIB);
+      await succeeds(['pull', receipt.backup_id, '-o', files.path('compressed.zst')]);
+      await runs('zstd', ['-dqf', files.path('compressed.zst'), '-o', files.path('uncompressed')]);
+      await same(file, files.path('uncompressed'));
+    });
+  });
+
+  it.runIf(oldestNode.major < 22)('says what to do where Node is too old for it', async () => {
+    const old = await coldstream(['push', '--compress', files.path('tree.tar')]);
+    expect(old).toMatchObject({ code: 2, stderr: expect.stringContaining('--compress needs Node 22.15 or newer') });
+  });
+});
+
+describe('a push that is disturbed', () => {
+  it('killed by -9 goes on where the vault says, and keeps its secret to itself meanwhile', async () => {
+    const file = await files.random('killed.tar', 32 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const { child, ended } = startCommand(['push', file], { line });
+      await sentOver(line, 14 * MIB);
+      const [record = ''] = kept();
+      expect(statSync(record).mode & 0o777).toBe(0o600);
+      expect(statSync(join(state, 'coldstream')).mode & 0o777).toBe(0o700);
+      await killed(child, ended);
+      const before = line.sent();
+      // The upload's own secret is enough from now on.
+      const { stdout, stderr } = await succeeds(['push', '--json', file], { line, token: 'no-token-of-this-vault' });
+      expect(stderr).toMatch(/killed\.tar: goes on at \d+(\.\d+)? MiB of 32\.0 MiB, begun \d+s ago/);
+      expect(line.sent() - before, 'not all of it is sent again').toBeLessThan(24 * MIB);
+      await checkStored(JSON.parse(stdout) as Receipt, file);
+      expect(kept()).toEqual([]);
+    });
+  });
+
+  it('whose file has changed since, or whose upload is gone, begins anew', async () => {
+    const file = await files.random('anew.tar', 12 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const begin = async () => {
+        const { child, ended } = startCommand(['push', file], { line });
+        const before = line.sent();
+        await sentOver(line, before + 5 * MIB);
+        await killed(child, ended);
+      };
+      await begin();
+      const [record = ''] = kept();
+      const { url, secret } = JSON.parse(readFileSync(record, 'utf8')) as { url: string; secret: string };
+      const headers = { authorization: `Bearer ${secret}`, 'tus-resumable': '1.0.0' };
+      expect((await fetch(url, { method: 'DELETE', headers })).status).toBe(204);
+      const gone = await succeeds(['push', '--json', file], { line });
+      expect(gone.stderr).toContain('the upload begun before is gone; it is begun anew');
+      await checkStored(JSON.parse(gone.stdout) as Receipt, file);
+
+      await begin();
+      await utimes(file, new Date(), new Date(Date.now() - 5000));
+      const changed = await succeeds(['push', '--json', file], { line });
+      expect(changed.stderr).not.toContain('goes on');
+      await checkStored(JSON.parse(changed.stdout) as Receipt, file);
+
+      // What nobody goes on with is forgotten once it has expired.
+      const [left = ''] = kept();
+      const past = { ...JSON.parse(readFileSync(left, 'utf8')), expiresAt: new Date(Date.now() - 1000).toISOString() };
+      await writeFile(left, JSON.stringify(past));
+      await pushed([file]);
+      expect(kept()).toEqual([]);
+    });
+  });
+
+  it('by lost connections goes on, from a pipe too', async () => {
+    const file = await files.random('cut.sql', 24 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const { ended } = startCommand(['push', '-', '--json', '--name', 'cut.sql'], { line, stdin: file });
+      for (const at of [4, 12, 20]) {
+        await sentOver(line, at * MIB);
+        line.cut();
+      }
+      const { code, stdout, stderr } = await ended;
+      expect(code, stderr).toBe(0);
+      expect(stderr).toMatch(/cannot be reached: .* Trying again in \d+s/);
+      await checkStored(JSON.parse(stdout.toString()) as Receipt, file);
+    });
+  });
+
+  it('whose token runs out goes on with the upload’s own secret', async () => {
+    const file = await files.random('expiring.tar', 16 * MIB);
+    const order = { name: 'short', scopes: ['write'], expires_in: 2 };
+    const { token } = (await api<{ token: string }>(vault, 'POST', '/tokens', order)).body;
+    await overLine({ bytesPerSecond: 5 * MIB }, async (line) => {
+      const receipt = await pushed([file], { line, token });
+      await checkStored(receipt, file);
+    });
+    const late = await coldstream(['push', '--fresh', file], { token });
+    expect(late).toMatchObject({ code: 1, stderr: expect.stringContaining('(401 unauthorized)') });
+  });
+
+  it('by a byte that is another on the way does not say done', async () => {
+    const file = await files.random('wrong.tar', 10 * MIB);
+    await overLine({ bytesPerSecond: 64 * MIB, wrongAt: 5 * MIB }, async (line) => {
+      const { code, stdout, stderr } = await coldstream(['push', file], { line });
+      expect({ code, stdout: stdout.toString() }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain('is not what is here');
+    });
+    const sha256 = '0'.repeat(64);
+    const refused = await coldstream(['push', file, '--sha256', sha256]);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('checksum-mismatch') });
+    expect(kept()).toEqual([]);
+  });
+
+  it('while its file is written to says that the backup may be a mixture', async () => {
+    const file = await files.random('growing.tar', 8 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const { ended } = startCommand(['push', file], { line });
+      await sentOver(line, 4 * MIB);
+      await appendFile(file, 'one line more');
+      expect(await ended).toMatchObject({ code: 1, stderr: expect.stringContaining('changed while it was read') });
+    });
+  });
+
+  it('by Ctrl-C ends with 130 and says how to go on; of a pipe it leaves nothing', async () => {
+    const file = await files.random('stopped.tar', 12 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const { child, ended } = startCommand(['push', file], { line });
+      await sentOver(line, 4 * MIB);
+      child.kill('SIGINT');
+      expect(await ended).toMatchObject({
+        code: 130,
+        stderr: expect.stringContaining('The same command again goes on'),
+      });
+      const { stderr } = await succeeds(['push', file]);
+      // Over another address it would be another vault: see fingerprintOf.
+      expect(stderr).not.toContain('goes on');
+      expect((await succeeds(['push', file], { line })).stderr).toContain('goes on at');
+
+      const before = line.sent();
+      const options = { line, stdin: file };
+      const pipe = startCommand(['push', '-', '--name', 'pipe.tar', '--job', 'stopped-pipe'], options);
+      await sentOver(line, before + 4 * MIB);
+      pipe.child.kill('SIGTERM');
+      expect(await pipe.ended).toMatchObject({ code: 143, stderr: expect.stringContaining('nothing was stored') });
+      const again = await coldstream(['push', '-q', '-', '--name', 'pipe.tar', '--job', 'stopped-pipe'], {
+        stdin: file,
+      });
+      expect(again.code, `the job's name is free again: ${again.stderr}`).toBe(0);
+    });
+  });
+
+  it('by kill -9 of the vault goes on when it is back', async () => {
+    const file = await files.random('crash.tar', 24 * MIB);
+    const { port } = new URL(vault.url);
+    const vars = { ADMIN_TOKEN: vault.token };
+    await overLine({ bytesPerSecond: 12 * MIB }, async (line) => {
+      const { ended } = startCommand(['push', '--json', file], { line });
+      await sentOver(line, 10 * MIB);
+      await vault.crash();
+      const crashed = vault;
+      vault = await startLocalVault({ persistTo: files.path('vault'), port: Number(port), vars, migrate: false });
+      await crashed.stop();
+      const { code, stdout, stderr } = await ended;
+      expect(code, stderr).toBe(0);
+      expect(stderr).toContain('Trying again');
+      expect(line.sent(), 'what was durable was not sent again').toBeLessThan(24 * MIB + 20 * MIB);
+      await checkStored(JSON.parse(stdout.toString()) as Receipt, file);
+    });
+  });
+});
+
+describe('coldstream ls, files, cat, link and watch', () => {
+  let archive: Receipt;
+
+  beforeAll(async () => {
+    const folder = files.path('www');
+    await mkdir(join(folder, 'deep/er'), { recursive: true });
+    await files.random('www/big.bin', 3 * MIB);
+    await writeFile(join(folder, 'deep/er/ünïcode file.txt'), 'grüße\n');
+    // A terminal would be told to clear its screen.
+    await writeFile(join(folder, 'evil\x1b[2J.txt'), '');
+    const env = {
+      COLDSTREAM_URL: vault.url,
+      COLDSTREAM_TOKEN: vault.token,
+      XDG_STATE_HOME: state,
+      NODE: oldestNode.program,
+      COMMAND,
+    };
+    const { stdout } = await runs(
+      'bash',
+      ['-c', 'tar -c www | "$NODE" "$COMMAND" push - --name www.tar --job www -q'],
+      {
+        cwd: files.path(''),
+        env,
+      },
+    );
+    const id = stdout.toString().trim();
+    archive = (await api<Receipt>(vault, 'GET', `/backup/${id}`)).body;
+  });
+
+  it('list backups and the files of an archive, for people and for programs', async () => {
+    const { stdout } = await succeeds(['ls', 'www']);
+    expect(stdout).toMatch(
+      new RegExp(`^${archive.backup_id} {2}20\\d\\d-\\d\\d-\\d\\d \\d\\d:\\d\\d .* MiB {2}www\\.tar\n$`),
+    );
+    const json = await succeeds(['ls', '--json', '--limit', '2']);
+    const lines = json.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Receipt);
+    expect(lines).toHaveLength(2);
+    expect(lines[0]?.backup_id).toBe(archive.backup_id);
+    expect((await succeeds(['ls', 'no-such-name'])).stdout).toBe('');
+
+    const listed = (await succeeds(['files', archive.backup_id, 'www/'])).stdout;
+    expect(listed).toMatch(/^-0\d\d\d +3145728 {2}20.* {2}www\/big\.bin$/m);
+    expect(listed).toMatch(/^d0\d\d\d .* {2}www\/deep\/er$/m);
+    expect(listed).toContain('www/evil\\x1b[2J.txt');
+    expect(listed).not.toContain('\x1b');
+  });
+
+  it('give one file, whatever its name', async () => {
+    await runs('cmp', [await catTo(archive.backup_id, 'www/big.bin'), files.path('www/big.bin')]);
+    expect((await succeeds(['cat', archive.backup_id, 'www/deep/er/ünïcode file.txt'])).stdout).toBe('grüße\n');
+    const folder = await coldstream(['cat', archive.backup_id, 'www/deep/']);
+    expect(folder).toMatchObject({ code: 1, stderr: expect.stringContaining('www/deep/ is a directory') });
+    const missing = await coldstream(['cat', archive.backup_id, '../etc/passwd']);
+    expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('(404 not-found)') });
+  });
+
+  it('end quietly with a reader that has enough', async () => {
+    const env = { COLDSTREAM_URL: vault.url, COLDSTREAM_TOKEN: vault.token, NODE: oldestNode.program, COMMAND };
+    const script = 'set -o pipefail; "$NODE" "$COMMAND" pull "$ID" -o - | head -c 10 | wc -c; echo $?';
+    const { stdout, stderr } = await runs('bash', ['-c', script], { env: { ...env, ID: archive.backup_id } });
+    expect(stdout.toString().trim().split(/\s+/)).toEqual(['10', '141']);
+    expect(stderr).not.toContain('EPIPE');
+  });
+
+  it('make links that need no token', async () => {
+    const { stdout, stderr } = await succeeds(['link', archive.backup_id, '--path', 'www/big.bin', '--expires', '10m']);
+    expect(stderr).toMatch(/^Good until 20/);
+    await runs('curl', ['-sSf', '-o', files.path('linked'), stdout.trim()]);
+    await same(files.path('linked'), files.path('www/big.bin'));
+    const json = JSON.parse((await succeeds(['link', '--json', '--format', 'zst', archive.backup_id])).stdout);
+    expect(json).toMatchObject({
+      url: expect.stringContaining('format=zst'),
+      expires_at: expect.stringMatching(/^20/),
+    });
+  });
+
+  it('watch a job that is over, one that runs, and one that fails', async () => {
+    expect((await succeeds(['watch', 'www'])).stdout.trim()).toBe(archive.backup_id);
+    const file = await files.random('watched.tar', 12 * MIB);
+    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+      const watching = startCommand(['watch', 'to-come', '--json']);
+      const receipt = await pushed([file, '--job', 'to-come'], { line });
+      const { code, stdout } = await watching.ended;
+      expect(code).toBe(0);
+      const updates = stdout
+        .toString()
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text));
+      expect(updates.filter(({ phase }) => phase === 'receiving').length).toBeGreaterThan(2);
+      expect(updates.at(-1)).toMatchObject({ phase: 'done', backup_id: receipt.backup_id });
+    });
+    await expect(put(vault, file, 'failing.tar', `?job_id=failing&sha256=${'0'.repeat(64)}`)).rejects.toThrow('422');
+    const failed = await coldstream(['watch', 'failing']);
+    expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('(checksum-mismatch)') });
+  });
+});
+
+describe('coldstream, called wrongly,', () => {
+  const usage: readonly (readonly [string, readonly string[], Called, RegExp])[] = [
+    ['without a command', [], {}, /Usage: coldstream/],
+    ['with a command that is none', ['psuh', 'x'], {}, /Did you mean push/],
+    ['with an option that is none', ['push', 'x', '--nmae', 'y'], {}, /Did you mean --name/],
+    ['with a level that is none', ['push', 'x', '--level', '99'], {}, /from 1 to 22/],
+    ['with a size that is none', ['push', 'x', '--chunk', 'big'], {}, /like 16MiB/],
+    ['without a vault', ['ls'], { env: { COLDSTREAM_URL: '' } }, /Set COLDSTREAM_URL/],
+    ['with an address that is none', ['ls', '--url', 'https://a.example/b'], {}, /is no address of a vault/],
+    ['without a token', ['ls'], { env: { COLDSTREAM_TOKEN: '' } }, /Set COLDSTREAM_TOKEN/],
+    ['with a pipe without a name', ['push', '-'], {}, /needs a name/],
+    ['with one name for two files', ['push', 'a', 'b', '--name', 'c'], {}, /--name is for one file/],
+  ];
+  it.each(usage)('%s, says so and ends with 2', async (_how, args, options, words) => {
+    const { code, stdout, stderr } = await coldstream(args, options);
+    expect(stderr).toMatch(words);
+    expect({ code, stdout: stdout.toString() }).toEqual({ code: 2, stdout: '' });
+  });
+
+  it('or with a wrong token, a vault that is not there, a directory, no file: says so and ends with 1', async () => {
+    const token = 'cst_a-token-that-is-wrong';
+    const wrong = await coldstream(['ls'], { token });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringMatching(/\(401 unauthorized\)\n.*COLDSTREAM_TOKEN/) });
+    expect(wrong.stderr + wrong.stdout).not.toContain(token);
+    await writeFile(files.path('token'), `${vault.token}\n`);
+    await succeeds(['ls', '--token-file', files.path('token')], { token });
+
+    const nobody = await coldstream(['ls', '--url', 'http://127.0.0.1:9']);
+    expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining('http://127.0.0.1:9 cannot be reached') });
+    const folder = await coldstream(['push', files.path('')]);
+    expect(folder).toMatchObject({ code: 1, stderr: expect.stringContaining('tar -c') });
+    const nothing = await coldstream(['push', files.path('not-there.tar')]);
+    expect(nothing).toMatchObject({ code: 1, stderr: expect.stringContaining('cannot be read: ENOENT') });
+  });
+
+  it('or asked for help, tells on standard output', async () => {
+    expect((await succeeds(['--help'])).stdout).toContain('push [options] <file...>');
+    expect((await succeeds(['push', '--help'])).stdout).toContain('COLDSTREAM_TOKEN');
+    expect((await succeeds(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+async function catTo(id: string, path: string): Promise<string> {
+  const { code, stdout, stderr } = await coldstream(['cat', id, path]);
+  expect(code, stderr).toBe(0);
+  await writeFile(files.path('cat'), stdout);
+  expect(fileSize(files.path('cat'))).toBe(stdout.length);
+  return files.path('cat');
+}
