@@ -8,9 +8,9 @@ import { PieceSuperseded, type ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionWriter } from './session-writer.ts';
-import { checkFits, type PieceOrder, type UploadRecord, UploadTooLong } from './upload-record.ts';
+import { checkFits, type PieceOrder, UploadTooLong } from './upload-record.ts';
 
-/** What a sender says of its piece. */
+/** What a sender says of its piece. `length` is that of the upload, also where an earlier piece had told it. */
 export interface Piece extends PieceOrder {
   /** Of the piece: it then counts as a whole, or not at all. */
   readonly checksum: PieceChecksum | null;
@@ -74,7 +74,7 @@ export class PieceRun {
     const writer = this.#writer;
     if (!writer || this.#piece.checksum || this.#leaving.signal.aborted) return;
     // The end is noted by the run itself.
-    if (writer.offset !== this.#store.known.length) this.#session.note(writer);
+    if (writer.offset !== this.#piece.length) this.#note(writer);
   }
 
   /** Takes the body to its end. Resolves when all of it is durable. */
@@ -88,16 +88,15 @@ export class PieceRun {
       job.publish({
         phase: 'receiving',
         current: writer.offset,
-        total: record.length ?? 0,
+        total: this.#piece.length ?? 0,
         stored: writer.encodedBytes,
         message: `Receiving ${record.filename}`,
       });
     try {
-      await this.#receive(writer, record, body, report);
+      await this.#receive(writer, record.max_bytes, body, report);
       await writer.settleMost();
       signal.throwIfAborted();
-      const { completes } = this.#piece;
-      this.#session.note(writer, (noted) => (completes ? { ...noted, length: writer.offset } : noted));
+      this.#note(writer, this.#piece.completes ? writer.offset : undefined);
       this.#session.rest();
     } catch (error) {
       await this.#endEarly(writer, error);
@@ -110,18 +109,16 @@ export class PieceRun {
 
   async #receive(
     writer: ResumableWriter,
-    record: UploadRecord,
+    maxBytes: number,
     body: ByteStream | null,
     report: () => void,
   ): Promise<void> {
     const { uploadRate } = this.#rooms;
-    const { checksum } = this.#piece;
+    const { checksum, length } = this.#piece;
     const hash = checksum && createHash(checksum.algorithm);
     const sent = pipeline(untilAborted(fromSender(body), this.#leaving.signal));
     const limited = uploadRate === null ? sent : sent.through(rateLimit(uploadRate));
-    const capped = limited.through(
-      meter((piece) => checkFits(writer.offset + piece.length, record.length, record.max_bytes)),
-    );
+    const capped = limited.through(meter((piece) => checkFits(writer.offset + piece.length, length, maxBytes)));
     let noted = Date.now();
     for await (const piece of capped) {
       hash?.update(piece);
@@ -139,9 +136,14 @@ export class PieceRun {
     const { signal } = this.#leaving;
     if (!this.#piece.checksum && !(error instanceof UploadTooLong) && !signal.aborted) {
       await writer.settle();
-      if (!signal.aborted) this.#session.note(writer);
+      if (!signal.aborted) this.#note(writer);
     }
     if (!signal.aborted) await this.#session.drop();
+  }
+
+  /** What counts of the piece, counts with the length that came with it: of a refused one neither does. */
+  #note(writer: ResumableWriter, length = this.#piece.length): void {
+    this.#session.note(writer, (noted) => ({ ...noted, length }));
   }
 }
 

@@ -155,7 +155,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
 
     async #append(access: SessionAccess, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<UploadRecord> {
       const record = admitPiece(this.#admitted(access), piece);
-      if (record.phase === 'receiving') await this.#take(record, piece, body);
+      if (record.phase === 'receiving') await this.#take({ ...piece, length: record.length }, body);
       else if (piece.bytes !== 0) throw new UploadTooLong(record.written.offset);
       await this.#finishIfSmall();
       const { failure } = this.#store.known;
@@ -163,9 +163,8 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       return this.#store.known;
     }
 
-    async #take(record: UploadRecord, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<void> {
+    async #take(piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<void> {
       if (this.#run) this.#takeOver();
-      this.#store.record = record;
       const run = new PieceRun(this.#rooms, this.#store, this.#writer, piece);
       this.#run = run;
       try {
