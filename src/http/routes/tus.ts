@@ -1,4 +1,5 @@
-import type { SessionView } from '../../ingest/resumable/upload-session.ts';
+import type { Piece } from '../../ingest/resumable/piece-run.ts';
+import type { SessionAccess, SessionView } from '../../ingest/resumable/upload-session.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
@@ -76,6 +77,7 @@ async function create(c: AppContext): Promise<Response> {
   const metadata = parseMetadata(given);
   const withPiece = c.req.raw.body !== null && c.req.header('content-length') !== '0';
   if (withPiece) checkMediaType(c);
+  const checksum = parseChecksum(c.req.header('upload-checksum'));
   const named = (key: string) => textOf(metadata, key);
   const { view, secret } = await createSession(c, {
     filename: c.req.query('filename') ?? named('filename'),
@@ -90,15 +92,28 @@ async function create(c: AppContext): Promise<Response> {
     client_metadata: given ?? null,
     length,
   });
+  const piece = { offset: 0, length: null, checksum, completes: false };
+  const after = withPiece ? await firstPiece(c, view.backup_id, piece) : view;
   const address = `/tus/${view.backup_id}`;
   c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
   c.header('coldstream-upload-secret', secret);
-  if (!withPiece) return answer(c, 201, view);
-  const piece = { offset: 0, length: null, checksum: parseChecksum(c.req.header('upload-checksum')), completes: false };
-  const after = await appendPiece(c, view.backup_id, { kind: 'granted' }, piece);
-  c.header('upload-offset', String(after.offset));
+  if (withPiece) c.header('upload-offset', String(after.offset));
   return answer(c, 201, after);
 }
+
+/** Whose first piece is refused, or cut, never learns of the upload: it must not hold the job, or use up the link. */
+async function firstPiece(c: AppContext, uploadId: string, piece: Omit<Piece, 'bytes'>): Promise<SessionView> {
+  const { uploads } = c.get('services');
+  const taken = appendPiece(c, uploadId, GRANTED, piece).catch(async (error: unknown) => {
+    // One that failed for good is gone already.
+    await uploads.terminate(uploadId, GRANTED).catch(() => undefined);
+    throw error;
+  });
+  c.executionCtx.waitUntil(taken.catch(() => undefined));
+  return taken;
+}
+
+const GRANTED: SessionAccess = { kind: 'granted' };
 
 async function head(c: AppContext): Promise<Response> {
   const access = await uploadAccess(c);
