@@ -113,6 +113,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     /** Where the upload stands. What a piece that is under way has brought so far is made durable first, and counts. */
     describe(access: SessionAccess): Promise<SessionAnswer> {
       return answered(async () => {
+        await this.#expireIfDue();
         living(this.#admitted(access));
         this.#run?.checkpoint();
         return this.#store.known;
@@ -130,6 +131,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     /** Takes everything back; of a finished upload only the record goes, since its backup is one like any other. */
     terminate(access: SessionAccess): Promise<SessionAnswer> {
       return answered(async () => {
+        await this.#expireIfDue();
         living(this.#admitted(access));
         this.#takeOver();
         await this.#stopFinishing();
@@ -154,6 +156,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     }
 
     async #append(access: SessionAccess, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<UploadRecord> {
+      await this.#expireIfDue();
       const record = admitPiece(this.#admitted(access), piece);
       if (record.phase === 'receiving') await this.#take({ ...piece, length: record.length }, body);
       else if (piece.bytes !== 0) throw new UploadTooLong(record.written.offset);
@@ -203,6 +206,14 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         case 'forget':
           return this.#store.forget();
       }
+    }
+
+    /** An alarm may be late, but nobody goes on after the time that was told. */
+    async #expireIfDue(): Promise<void> {
+      const { record } = this.#store;
+      if (!record) return;
+      const { kind, at } = upkeepOf(record);
+      if (kind === 'expire' && Date.now() >= at) await this.#surely(() => this.#upkeep());
     }
 
     /** Brings a whole upload to its end, once for all who ask. */
