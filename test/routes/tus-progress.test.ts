@@ -1,0 +1,71 @@
+/** The job of an upload in pieces: one progress for the whole of it, and its end. */
+import { describe, expect, it } from 'vitest';
+import { create, cut, eventually, expectContent, jobOf, receiptOf, send, uploaded, waiting } from '../support/tus.ts';
+import { ask, put, sample } from '../support/vault.ts';
+
+const content = sample(300_000);
+
+describe('the job', () => {
+  it('shows the progress of the whole upload across its pieces, and its end', async () => {
+    const upload = await create({ length: content.length, metadata: { job_id: 'in-pieces' } });
+    expect(await jobOf(upload)).toMatchObject({ current: 0, total: 300_000, percentage: 0 });
+    let at = 0;
+    for (const piece of cut(content, [75_000, 75_000, 75_000])) {
+      const { sending, answer } = await waiting(upload, at, piece.subarray(0, 30_000));
+      await eventually(
+        () => jobOf(upload),
+        ({ current }) => current === at + 30_000,
+      );
+      await sending.give(piece.subarray(30_000));
+      await sending.end();
+      expect((await answer).status).toBe(204);
+      at += piece.length;
+      if (at === content.length) break;
+      const resting = await eventually(
+        () => jobOf(upload),
+        ({ current }) => current === at,
+      );
+      expect(resting).toMatchObject({ phase: 'receiving', total: 300_000, percentage: at / 3000 });
+    }
+    const { backup_id } = await receiptOf(upload);
+    expect(await jobOf(upload)).toMatchObject({
+      phase: 'done',
+      current: 300_000,
+      total: 300_000,
+      percentage: 100,
+      backup_id,
+    });
+  });
+
+  it('does not know the total before the sender does', async () => {
+    const upload = await create({ length: null });
+    await send(upload, [content.subarray(0, 150_000)]);
+    await eventually(
+      () => jobOf(upload),
+      ({ current, total, percentage }) => current === 150_000 && total === 0 && percentage === 0,
+    );
+    const { sending, answer } = await waiting(upload, 150_000, content.subarray(150_000, 200_000), {
+      headers: { 'upload-length': String(content.length) },
+    });
+    await eventually(
+      () => jobOf(upload),
+      ({ current, total }) => current === 200_000 && total === 300_000,
+    );
+    await sending.give(content.subarray(200_000));
+    await sending.end();
+    expect((await answer).status).toBe(204);
+    await expectContent(upload, content);
+  });
+
+  it('is the same as of a one-request upload in its end', async () => {
+    const inOne = await put('site.tar', content, '?job_id=one-request');
+    const inPieces = await uploaded(cut(content, [1000]), { metadata: { job_id: 'many-requests' } });
+    const end = async (jobId: string) => {
+      const { job_id, backup_id, timestamp, ...rest } = await (await ask(`/jobs/${jobId}`)).json<
+        Record<string, unknown>
+      >();
+      return rest;
+    };
+    expect(await end(inPieces.job_id)).toEqual(await end(inOne.job_id));
+  });
+});
