@@ -208,10 +208,14 @@ export class ResumableWriter {
     await this.#parts.append(header);
   }
 
+  /** In steps, each of which counts: buffers become free for the next only then. */
   async #writeAsItCame(bytes: Uint8Array): Promise<void> {
-    await this.#put(bytes);
-    this.#countPut();
-    this.#count(bytes);
+    for (let at = 0; at < bytes.length; at += FRAME_BYTES) {
+      const step = bytes.subarray(at, at + FRAME_BYTES);
+      await this.#put(step);
+      this.#countPut();
+      this.#count(step);
+    }
   }
 
   async #endFrame(): Promise<void> {
