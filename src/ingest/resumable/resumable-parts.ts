@@ -163,14 +163,14 @@ export class ResumableParts {
     if (this.#resumed) return;
     this.#resumed = true;
     for (let place = this.#noted; place * PART_BYTES < this.#put; place++) {
-      const part = await this.#begin(place);
-      part.filled = part.kept = part.missing = Math.min(PART_BYTES, this.#put - place * PART_BYTES);
+      const part = await this.#begin(place, Math.min(PART_BYTES, this.#put - place * PART_BYTES));
       if (part.filled === PART_BYTES) await this.#send(part);
     }
   }
 
-  async #begin(place: number): Promise<PartBuffer> {
-    const part = { place, bytes: await this.#buffer(), filled: 0, kept: 0, missing: 0, sent: null };
+  /** @param kept bytes at its start that an earlier writer kept; said at once, since a checkpoint may come at any turn */
+  async #begin(place: number, kept = 0): Promise<PartBuffer> {
+    const part = { place, bytes: await this.#buffer(), filled: kept, kept, missing: kept, sent: null };
     this.#parts.push(part);
     return part;
   }
@@ -235,6 +235,7 @@ export class ResumableParts {
 
   /** Opens the multipart upload; who may write no more meanwhile aborts it, since nobody else will know of it. */
   async #open(): Promise<OpenUpload> {
+    this.#checkFence();
     const open = await this.#objects.openUpload(this.#key);
     try {
       this.#checkFence();
