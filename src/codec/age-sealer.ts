@@ -13,8 +13,8 @@ const PAYLOAD_KEY_BYTES = 32;
 export interface AgeSealing {
   readonly recipients: readonly string[];
   readonly key: Uint8Array;
-  /** What stands before the payload. */
-  readonly headerBytes: number;
+  /** What stands before the payload: the header and the nonce. */
+  readonly header: Uint8Array;
   /** Chunks that are sealed. */
   readonly chunks: number;
   /** Content of the chunk that fills. */
@@ -36,12 +36,12 @@ export class AgeSealer {
 
   /** @param recipients checked (age-keys). Throws {@link InvalidRecipient} for a key that nobody can have. */
   static async begin(recipients: readonly string[]): Promise<{ sealer: AgeSealer; header: Uint8Array }> {
-    const { header, fileKey } = await makeHeader(recipients);
+    const { header: wrapped, fileKey } = await makeHeader(recipients);
     const nonce = randomBytes(NONCE_BYTES);
     const key = payloadKey(fileKey, nonce);
-    const headerBytes = header.length + NONCE_BYTES;
-    const sealer = new AgeSealer({ recipients, key, headerBytes, chunks: 0, held: new Uint8Array() });
-    return { sealer, header: concat([header, nonce]) };
+    const header = concat([wrapped, nonce]);
+    const sealer = new AgeSealer({ recipients, key, header, chunks: 0, held: new Uint8Array() });
+    return { sealer, header };
   }
 
   static resume(sealing: AgeSealing): AgeSealer {

@@ -91,13 +91,17 @@ export function ageDecrypt(identity: string): Stage {
   };
 }
 
-/** The content of a file that was sealed here, for who still knows how. Throws {@link MalformedAge}. */
-export function ageOpen({ key, headerBytes }: AgeSealing): Stage {
+/**
+ * The content of a file that was sealed here, for who still knows how. Throws {@link MalformedAge}, also where the header
+ * is another one: its recipients could open nothing then, and nobody else would notice.
+ */
+export function ageOpen({ key, header }: AgeSealing): Stage {
   return async function* ageOpened(source) {
     const reader = new ByteReader(source);
     try {
-      if (!(await reader.skip(headerBytes)))
-        throw new MalformedAge('the data ends before its payload', reader.position);
+      const begins = (await reader.fill(header.length)).subarray(0, header.length);
+      if (Buffer.compare(begins, header) !== 0) throw new MalformedAge('the header is not the one that was made', 0);
+      reader.consume(header.length);
       yield* openPayload(reader, new ChunkCipher(key));
     } finally {
       await reader.close();
