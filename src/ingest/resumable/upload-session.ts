@@ -105,8 +105,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
           await this.#store.forget();
           throw error;
         }
-        await this.#finishIfSmall();
-        return this.#store.known;
+        return await this.#finishedIfSmall();
       });
     }
 
@@ -160,10 +159,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       const record = admitPiece(this.#admitted(access), piece);
       if (record.phase === 'receiving') await this.#take({ ...piece, length: record.length }, body);
       else if (piece.bytes !== 0) throw new UploadTooLong(record.written.offset);
-      await this.#finishIfSmall();
-      const { failure } = this.#store.known;
-      if (failure) throw new VaultError(failure.code, failure.detail);
-      return this.#store.known;
+      return this.#finishedIfSmall();
     }
 
     async #take(piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<void> {
@@ -184,11 +180,17 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       void this.#writer.drop();
     }
 
-    /** What is read back in a moment is waited for; the alarm that is set does the same for the others. */
-    async #finishIfSmall(): Promise<void> {
+    /**
+     * What is read back in a moment is waited for; the alarm that is set does the same for the others. An end that was not
+     * good is thrown as what it was.
+     */
+    async #finishedIfSmall(): Promise<UploadRecord> {
       const record = this.#store.known;
       if (isUnfinished(record) && record.written.offset <= FINISH_AT_ONCE_BYTES)
         await this.#surely(() => this.#finish());
+      const { failure } = this.#store.known;
+      if (failure) throw new VaultError(failure.code, failure.detail);
+      return this.#store.known;
     }
 
     async #upkeep(): Promise<void> {
