@@ -119,6 +119,16 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       });
     }
 
+    /** Where the upload stands, and stays until another piece comes: the one that is under way writes no more. */
+    stop(access: SessionAccess): Promise<SessionAnswer> {
+      return answered(async () => {
+        living(this.#admitted(access));
+        this.#run?.checkpoint();
+        if (this.#run) this.#takeOver();
+        return this.#store.known;
+      });
+    }
+
     /** A piece; the sender has gone on from where an earlier one stopped, which may write no more. */
     override async fetch(request: Request): Promise<Response> {
       const { access, piece }: PieceRequest = JSON.parse(request.headers.get(PIECE_HEADER) ?? '');

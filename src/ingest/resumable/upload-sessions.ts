@@ -13,6 +13,7 @@ import {
 export interface SessionObject extends Rpc.DurableObjectBranded {
   create(order: SessionOrder, length: number | null): Promise<SessionAnswer>;
   describe(access: SessionAccess): Promise<SessionAnswer>;
+  stop(access: SessionAccess): Promise<SessionAnswer>;
   terminate(access: SessionAccess): Promise<SessionAnswer>;
 }
 
@@ -21,6 +22,8 @@ export interface UploadSessions {
   /** @param length of the content, where it is known */
   create(order: SessionOrder, length: number | null): Promise<SessionView>;
   describe(uploadId: string, access: SessionAccess): Promise<SessionView>;
+  /** As describe, and the upload stays there until another piece comes: one that is under way is ended. */
+  stop(uploadId: string, access: SessionAccess): Promise<SessionView>;
   /** Resolves once every byte of the body is durable. */
   append(
     uploadId: string,
@@ -36,6 +39,7 @@ export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): 
   return {
     create: async (order, length) => viewIn(await session(order.backup_id).create(order, length)),
     describe: async (uploadId, access) => viewIn(await session(uploadId).describe(access)),
+    stop: async (uploadId, access) => viewIn(await session(uploadId).stop(access)),
     terminate: async (uploadId, access) => viewIn(await session(uploadId).terminate(access)),
     // By fetch: a stream that goes as an argument of a call comes in pieces of 8 KiB (workerd 1.20261117).
     append: async (uploadId, access, piece, body) => {
