@@ -48,16 +48,25 @@ export async function createSession(
   return { view, secret };
 }
 
-/** Appends the body of the request. The client may go away: what has come is then still brought to its end. */
+/** Bytes of the body; null where they are not known before they have come. */
+export function pieceBytes(c: AppContext): number | null {
+  if (c.req.raw.body === null) return 0;
+  return c.req.header('content-length') === undefined ? null : contentLength(c);
+}
+
+/**
+ * Appends the body of the request, or one made of it. The client may go away: what has come is then still brought to its
+ * end.
+ */
 export async function appendPiece(
   c: AppContext,
   uploadId: string,
   access: SessionAccess,
   piece: Omit<Piece, 'bytes'>,
+  body = c.req.raw.body,
 ): Promise<SessionView> {
-  const body = c.req.raw.body;
-  const bytes = body === null ? 0 : c.req.header('content-length') === undefined ? null : contentLength(c);
-  const appending = c.get('services').uploads.append(uploadId, access, { ...piece, bytes }, body);
+  const order = { ...piece, bytes: pieceBytes(c) };
+  const appending = c.get('services').uploads.append(uploadId, access, order, body);
   c.executionCtx.waitUntil(appending.catch(() => undefined));
   try {
     return await appending;
@@ -69,17 +78,23 @@ export async function appendPiece(
   }
 }
 
+/** What an upload in one request would be answered; null before the upload is done, and where the backup is no more. */
+export async function receiptOf(c: AppContext, { backup_id, phase }: SessionView) {
+  const backup = phase === 'done' ? await getBackup(c.get('services').catalogue, backup_id) : null;
+  return backup && { message: 'Upload successful', ...backupView(backup) };
+}
+
 /** The upload and, once there is one, its receipt: for who may write and not read. */
-export async function sessionStatus(c: AppContext): Promise<Response> {
-  const { uploads, catalogue } = c.get('services');
-  const access = await uploadAccess(c);
-  const view = await uploads.describe(uploadIdOf(c), access);
+export async function sessionStatus(c: AppContext, view: SessionView) {
   const { backup_id, job_id, filename, offset, length, phase, expires_at } = view;
-  const backup = phase === 'done' ? await getBackup(catalogue, backup_id) : null;
-  const receipt = backup && { message: 'Upload successful', ...backupView(backup) };
   const status = { upload_id: backup_id, backup_id, job_id, filename, offset, length, phase };
-  c.header('cache-control', 'no-store');
-  return c.json({ ...status, expires_at: new Date(expires_at).toISOString(), receipt });
+  return { ...status, expires_at: new Date(expires_at).toISOString(), receipt: await receiptOf(c, view) };
+}
+
+export async function terminateSession(c: AppContext): Promise<Response> {
+  const access = await uploadAccess(c);
+  await c.get('services').uploads.terminate(uploadIdOf(c), access);
+  return c.body(null, 204);
 }
 
 /** What is not a name of ours is no upload of ours, and no object is asked for it. */

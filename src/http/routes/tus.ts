@@ -4,7 +4,14 @@ import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
-import { appendPiece, createSession, sessionHeaders, sessionStatus, uploadIdOf } from '../resumable.ts';
+import {
+  appendPiece,
+  createSession,
+  sessionHeaders,
+  sessionStatus,
+  terminateSession,
+  uploadIdOf,
+} from '../resumable.ts';
 import {
   announcedLength,
   bytesIn,
@@ -42,7 +49,7 @@ export function tusRoutes(app: App): void {
   // HEAD comes to the routes of GET, which is not of tus.
   app.get('/tus/:upload_id', (c, next) => (c.req.raw.method === 'HEAD' ? checkVersion(c, next) : next()), headOrStatus);
   app.patch('/tus/:upload_id', checkVersion, patch);
-  app.delete('/tus/:upload_id', checkVersion, terminate);
+  app.delete('/tus/:upload_id', checkVersion, terminateSession);
   app.post('/tus/:upload_id', checkVersion, overridden);
 }
 
@@ -92,7 +99,7 @@ async function create(c: AppContext): Promise<Response> {
     client_metadata: given ?? null,
     length,
   });
-  const piece = { offset: 0, length: null, checksum, completes: false };
+  const piece = { offset: 0, length: null, checksum };
   const after = withPiece ? await firstPiece(c, view.backup_id, piece) : view;
   const address = `/tus/${view.backup_id}`;
   c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
@@ -126,8 +133,12 @@ async function head(c: AppContext): Promise<Response> {
   return answer(c, 200, view);
 }
 
-function headOrStatus(c: AppContext): Promise<Response> {
-  return c.req.raw.method === 'HEAD' ? head(c) : sessionStatus(c);
+async function headOrStatus(c: AppContext): Promise<Response> {
+  if (c.req.raw.method === 'HEAD') return head(c);
+  const access = await uploadAccess(c);
+  const view = await c.get('services').uploads.describe(uploadIdOf(c), access);
+  c.header('cache-control', 'no-store');
+  return c.json(await sessionStatus(c, view));
 }
 
 async function patch(c: AppContext): Promise<Response> {
@@ -137,16 +148,10 @@ async function patch(c: AppContext): Promise<Response> {
   if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the piece begins.');
   const length = bytesIn('Upload-Length', c.req.header('upload-length'));
   const checksum = parseChecksum(c.req.header('upload-checksum'));
-  const piece = { offset, length, checksum, completes: false };
+  const piece = { offset, length, checksum };
   const view = await appendPiece(c, uploadIdOf(c), access, piece);
   c.header('upload-offset', String(view.offset));
   return answer(c, 204, view);
-}
-
-async function terminate(c: AppContext): Promise<Response> {
-  const access = await uploadAccess(c);
-  await c.get('services').uploads.terminate(uploadIdOf(c), access);
-  return c.body(null, 204);
 }
 
 /** "X-HTTP-Method-Override": for environments that know but GET and POST. */
@@ -155,7 +160,7 @@ async function overridden(c: AppContext): Promise<Response> {
     case 'PATCH':
       return patch(c);
     case 'DELETE':
-      return terminate(c);
+      return terminateSession(c);
     case 'HEAD':
       return head(c);
     default:

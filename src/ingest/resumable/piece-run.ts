@@ -14,8 +14,6 @@ import { checkFits, type PieceOrder, UploadTooLong } from './upload-record.ts';
 export interface Piece extends PieceOrder {
   /** Of the piece: it then counts as a whole, or not at all. */
   readonly checksum: PieceChecksum | null;
-  /** Whether the content ends where the piece does. */
-  readonly completes: boolean;
 }
 
 export interface PieceChecksum {
@@ -96,7 +94,7 @@ export class PieceRun {
       await this.#receive(writer, record.max_bytes, body, report);
       await writer.settleMost();
       signal.throwIfAborted();
-      this.#note(writer, this.#piece.completes ? writer.offset : undefined);
+      this.#note(writer);
       this.#session.rest();
     } catch (error) {
       await this.#endEarly(writer, error);
@@ -142,7 +140,8 @@ export class PieceRun {
   }
 
   /** What counts of the piece, counts with the length that came with it: of a refused one neither does. */
-  #note(writer: ResumableWriter, length = this.#piece.length): void {
+  #note(writer: ResumableWriter): void {
+    const { length } = this.#piece;
     this.#session.note(writer, (noted) => ({ ...noted, length }));
   }
 }
