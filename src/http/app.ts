@@ -6,7 +6,7 @@ import { drain } from '../shared/drain.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { App, AppContext, AppEnv } from './app-env.ts';
 import { logRequest } from './log.ts';
-import { problemHeaders, problemOf } from './problem.ts';
+import { NothingHere, problemHeaders, problemOf } from './problem.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { downloadRoutes } from './routes/download.ts';
 import { exportRoutes } from './routes/export.ts';
@@ -14,6 +14,7 @@ import { fileRoutes } from './routes/files.ts';
 import { importRoutes } from './routes/import.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { linkRoutes } from './routes/links.ts';
+import { resumableDraftRoutes, withDraftHeaders } from './routes/resumable-draft.ts';
 import { serviceRoutes } from './routes/service.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { tusRoutes, withTusHeaders } from './routes/tus.ts';
@@ -25,12 +26,14 @@ const EXPOSED = [
   ...['X-Request-Id', 'ETag', 'Content-Range', 'Content-Disposition', 'Repr-Digest', 'Location'],
   ...['Tus-Resumable', 'Tus-Version', 'Tus-Extension', 'Tus-Max-Size', 'Tus-Checksum-Algorithm'],
   ...['Upload-Offset', 'Upload-Length', 'Upload-Defer-Length', 'Upload-Metadata', 'Upload-Expires'],
+  ...['Upload-Complete', 'Upload-Limit', 'Upload-Draft-Interop-Version', 'Accept-Patch'],
   ...['Coldstream-Backup-Id', 'Coldstream-Job-Id', 'Coldstream-Phase', 'Coldstream-Upload-Secret'],
 ];
 
 const ASKED = [
   ...['Authorization', 'Content-Type', 'Range', 'If-Range', 'If-Match', 'If-None-Match', 'X-Age-Identity'],
   ...['Tus-Resumable', 'Upload-Offset', 'Upload-Length', 'Upload-Defer-Length', 'Upload-Metadata', 'Upload-Checksum'],
+  ...['Upload-Complete', 'Upload-Draft-Interop-Version', 'Content-Digest', 'Repr-Digest'],
   ...['X-HTTP-Method-Override', 'X-Request-Id', 'X-Requested-With'],
 ];
 
@@ -63,11 +66,13 @@ export function createApp(): App {
     await next();
   });
   app.use('/tus/*', withTusHeaders);
+  app.use('/uploads/*', withDraftHeaders);
   app.use((c, next) => (c.req.header('origin') === undefined ? next() : CROSS_ORIGIN(c, next)));
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   for (const routes of [
     uploadRoutes,
     tusRoutes,
+    resumableDraftRoutes,
     linkRoutes,
     downloadRoutes,
     fileRoutes,
@@ -83,7 +88,7 @@ export function createApp(): App {
   serviceRoutes(app);
   app.notFound((c) => {
     const allowed = methodsOf(app, c.req.path);
-    if (allowed.length === 0) throw new VaultError('not-found', 'There is nothing at this address. See /docs.');
+    if (allowed.length === 0) throw new NothingHere();
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow: allowed.join(', ') });
     c.header('allow', allowed.join(', '));
     throw new VaultError('method-not-allowed', `This address takes ${allowed.join(', ')}.`);

@@ -69,6 +69,12 @@ class MalformedJson extends VaultError {
   }
 }
 
+export class NothingHere extends VaultError {
+  constructor() {
+    super('not-found', 'There is nothing at this address. See /docs.');
+  }
+}
+
 export type ProblemStatus = (typeof PROBLEMS)[ErrorCode][0];
 
 export interface Problem {
@@ -90,7 +96,8 @@ export function problemOf(thrown: unknown, requestId: string): Problem {
     error instanceof VaultError ? error.message : `Try again; if it happens again, report request ${requestId}.`;
   const [status, title] = PROBLEMS[code];
   const facts = error instanceof VaultError ? error.facts : {};
-  return { ...facts, type: `/docs#${code}`, title, status, detail, code, request_id: requestId };
+  // Some protocols name their problems themselves: such an error has `type` and `title` among its facts.
+  return { type: `/docs#${code}`, title, ...facts, status, detail, code, request_id: requestId };
 }
 
 /** Headers that belong to a problem's answer. */

@@ -78,6 +78,23 @@ export async function appendPiece(
   }
 }
 
+/**
+ * Whose first content is refused, or cut, never learns of the upload: it must not hold the job, or use up the link. Done
+ * also where the client goes away.
+ */
+export function orTerminate(c: AppContext, uploadId: string, taken: Promise<SessionView>): Promise<SessionView> {
+  const orGone = taken.catch(async (error: unknown) => {
+    // One that failed for good is gone already.
+    await c
+      .get('services')
+      .uploads.terminate(uploadId, { kind: 'granted' })
+      .catch(() => undefined);
+    throw error;
+  });
+  c.executionCtx.waitUntil(orGone.catch(() => undefined));
+  return orGone;
+}
+
 /** What an upload in one request would be answered; null before the upload is done, and where the backup is no more. */
 export async function receiptOf(c: AppContext, { backup_id, phase }: SessionView) {
   const backup = phase === 'done' ? await getBackup(c.get('services').catalogue, backup_id) : null;
