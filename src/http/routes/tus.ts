@@ -1,5 +1,4 @@
-import type { Piece } from '../../ingest/resumable/piece-run.ts';
-import type { SessionAccess, SessionView } from '../../ingest/resumable/upload-session.ts';
+import type { SessionView } from '../../ingest/resumable/upload-session.ts';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
@@ -7,6 +6,7 @@ import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
 import {
   appendPiece,
   createSession,
+  orTerminate,
   sessionHeaders,
   sessionStatus,
   terminateSession,
@@ -99,28 +99,15 @@ async function create(c: AppContext): Promise<Response> {
     client_metadata: given ?? null,
     length,
   });
+  const id = view.backup_id;
   const piece = { offset: 0, length: null, checksum };
-  const after = withPiece ? await firstPiece(c, view.backup_id, piece) : view;
-  const address = `/tus/${view.backup_id}`;
+  const after = withPiece ? await orTerminate(c, id, appendPiece(c, id, { kind: 'granted' }, piece)) : view;
+  const address = `/tus/${id}`;
   c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
   c.header('coldstream-upload-secret', secret);
   if (withPiece) c.header('upload-offset', String(after.offset));
   return answer(c, 201, after);
 }
-
-/** Whose first piece is refused, or cut, never learns of the upload: it must not hold the job, or use up the link. */
-async function firstPiece(c: AppContext, uploadId: string, piece: Omit<Piece, 'bytes'>): Promise<SessionView> {
-  const { uploads } = c.get('services');
-  const taken = appendPiece(c, uploadId, GRANTED, piece).catch(async (error: unknown) => {
-    // One that failed for good is gone already.
-    await uploads.terminate(uploadId, GRANTED).catch(() => undefined);
-    throw error;
-  });
-  c.executionCtx.waitUntil(taken.catch(() => undefined));
-  return taken;
-}
-
-const GRANTED: SessionAccess = { kind: 'granted' };
 
 async function head(c: AppContext): Promise<Response> {
   const access = await uploadAccess(c);
