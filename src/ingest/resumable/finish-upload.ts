@@ -102,7 +102,8 @@ export async function settleUpload(rooms: SessionRooms, store: SessionStore): Pr
   await tellEnd(rooms, record);
   store.transaction(() => {
     store.dropContent();
-    store.record = { ...record, settled: true };
+    // Not the record from before: its sender may have removed a finished upload meanwhile.
+    store.record = { ...store.known, settled: true };
   });
 }
 
