@@ -98,7 +98,8 @@ export class PieceRun {
       this.#session.rest();
     } catch (error) {
       await this.#endEarly(writer, error);
-      throw error;
+      // Whatever a writer meets that was taken away, is for that reason.
+      throw signal.aborted ? signal.reason : error;
     } finally {
       this.#writer = null;
       await job.pause();
@@ -132,11 +133,15 @@ export class PieceRun {
   /** What came before a failure counts; but of more bytes than there may be, a sender's mistake, nothing is believed. */
   async #endEarly(writer: ResumableWriter, error: unknown): Promise<void> {
     const { signal } = this.#leaving;
-    if (!this.#piece.checksum && !(error instanceof UploadTooLong) && !signal.aborted) {
+    try {
+      if (this.#piece.checksum || error instanceof UploadTooLong || signal.aborted) return;
       await writer.settle();
       if (!signal.aborted) this.#note(writer);
+    } finally {
+      // Whoever asks meanwhile, asks the record.
+      this.#writer = null;
+      if (!signal.aborted) await this.#session.drop();
     }
-    if (!signal.aborted) await this.#session.drop();
   }
 
   /** What counts of the piece, counts with the length that came with it: of a refused one neither does. */
