@@ -4,7 +4,7 @@ import { KEPT_RATHER_BYTES, PART_BYTES, PARTS_IN_FLIGHT, R2_PART_NUMBERS } from 
 import type { ObjectStore, OpenUpload, UploadedPart } from '../../store/object-store.ts';
 import type { SessionStore } from './session-store.ts';
 
-class TooOftenInterrupted extends VaultError {
+export class TooOftenInterrupted extends VaultError {
   constructor() {
     super('upload-failed', 'The upload was interrupted more often than its storage can take. Send the file anew.');
   }
@@ -71,6 +71,11 @@ export class ResumableParts {
   /** Bytes of the object that count. */
   get counted(): number {
     return this.#counted;
+  }
+
+  /** Whether the storage refused a part. */
+  get failed(): boolean {
+    return this.#failure !== null;
   }
 
   /** Puts bytes behind those before; copies them. Waits while all buffers are on their way. */

@@ -82,6 +82,11 @@ export class ResumableWriter {
     return this.#parts.counted;
   }
 
+  /** Whether the storage refused a part: what was taken can be kept, and no more be taken. */
+  get broken(): boolean {
+    return this.#parts.failed;
+  }
+
   /** From now on this writer changes nothing: where it would, it throws {@link PieceSuperseded}. */
   fence(): void {
     this.#fenced = true;

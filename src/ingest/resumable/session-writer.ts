@@ -29,6 +29,8 @@ export class SessionWriter {
   /** The writer, standing where the record does. Waits for a share of the isolate; rejects with the signal's reason. */
   async take(signal: AbortSignal): Promise<ResumableWriter> {
     clearTimeout(this.#timer);
+    // Its parts are kept: the next one sends them again.
+    if (this.#held?.writer.broken) void this.drop();
     if (this.#held) {
       this.#inUse = true;
       return this.#held.writer;
@@ -86,7 +88,10 @@ export class SessionWriter {
     await writer.settle();
     // Somebody may have come meanwhile, who has it now.
     if (this.#held?.writer !== writer || this.#inUse) return;
-    this.note(writer);
-    await this.drop();
+    try {
+      this.note(writer);
+    } finally {
+      await this.drop();
+    }
   }
 }
