@@ -28,6 +28,11 @@ export function isTransient(error: unknown): boolean {
   return number === null || !FINAL.has(number);
 }
 
+/** Whether a multipart upload is gone, and its parts with it: aborted by somebody, or by R2 after its time. */
+export function isUploadLost(error: unknown): boolean {
+  return error instanceof StorageFailed && isNoSuchUpload(error.cause);
+}
+
 export function isNoSuchUpload(error: unknown): boolean {
   return r2ErrorNumber(error) === NO_SUCH_UPLOAD || /does not exist/.test(error instanceof Error ? error.message : '');
 }

@@ -4,10 +4,12 @@ import { bytesFromHex } from '../../shared/bytes.ts';
 import { drainOnceFree } from '../../shared/drain.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { FINISH_AT_ONCE_BYTES, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../shared/limits.ts';
+import { isUploadLost } from '../../store/r2-errors.ts';
 import { ChecksumMismatch } from '../upload.ts';
 import { finishUpload, settleUpload } from './finish-upload.ts';
 import { type Piece, PieceRun } from './piece-run.ts';
 import { StoredOtherwise } from './read-back.ts';
+import { TooOftenInterrupted } from './resumable-parts.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import { SessionStore } from './session-store.ts';
 import { SessionWriter } from './session-writer.ts';
@@ -96,6 +98,8 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     /** Begins the upload and its job. The record comes first, so that whatever dies in between, expires. */
     create(order: SessionOrder, length: number | null): Promise<SessionAnswer> {
       return answered(async () => {
+        // Asked again, after a lost answer.
+        if (this.#store.record) return living(this.#store.record);
         const record = newUpload(order, length);
         this.#store.create(record);
         await this.#schedule();
@@ -257,10 +261,11 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     }
 
     /** What another try would not change; all else is tried again, since every byte was acknowledged. */
-    #finalFailure(error: unknown): UploadFailure | null {
+    #finalFailure(met: unknown): UploadFailure | null {
+      const error = isUploadLost(met) ? new StoredOtherwise(met) : met;
       if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
-      if (!(error instanceof StoredOtherwise) && !(error instanceof ChecksumMismatch)) return null;
-      return { code: error.code, detail: error.message };
+      const final = [StoredOtherwise, ChecksumMismatch, TooOftenInterrupted].some((kind) => error instanceof kind);
+      return final && error instanceof VaultError ? { code: error.code, detail: error.message } : null;
     }
 
     /** Work that the alarm takes up again where it fails now. */
