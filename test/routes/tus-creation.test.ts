@@ -44,7 +44,7 @@ describe('POST (creation)', () => {
     expect(headers.get('location')).toBe(`/tus/${id}`);
     expect(headers.get('coldstream-job-id')).toBe('created');
     expect(headers.get('coldstream-upload-secret')).toMatch(/^csu_[A-Za-z0-9_-]{43}$/);
-    expect(headers.get('upload-offset')).toBeNull();
+    expect(headers.get('upload-offset')).toBe('0');
     expect(await answer.text()).toBe('');
     expect(await jobOf({ jobId: 'created' })).toMatchObject({ current: 0, total: 10_000, percentage: 0 });
   });

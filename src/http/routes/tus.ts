@@ -105,7 +105,8 @@ async function create(c: AppContext): Promise<Response> {
   const address = `/tus/${id}`;
   c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
   c.header('coldstream-upload-secret', secret);
-  if (withPiece) c.header('upload-offset', String(after.offset));
+  // Also without a piece: tus-js-client 4.3 asks for it where the length comes later.
+  c.header('upload-offset', String(after.offset));
   return answer(c, 201, after);
 }
 
