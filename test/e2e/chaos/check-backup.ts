@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
-import { api, type Job, jobOf, type Receipt, runs, type Scratch, sha256Of, type Vault } from '../clients.ts';
+import { api, type Job, jobOf, type Receipt, runs, type Scratch, type Vault } from '../clients.ts';
+import type { AgeKey } from './age-key.ts';
 import type { Chance } from './chance.ts';
 import type { MortalVault } from './mortal-vault.ts';
 import type { TusUpload } from './tus-upload.ts';
@@ -11,11 +12,12 @@ const SIZES_DIFFER = 0.01;
 export interface CheckRooms {
   readonly vault: MortalVault;
   readonly files: Scratch;
+  readonly key: AgeKey;
 }
 
 /**
- * Whether an upload became a backup like any other: receipt, job and download every time; the stored form in zstd's own
- * judgement, the members of an archive, and what one request stores of the same content, sometimes.
+ * Whether an upload became a backup like any other: receipt, job and download every time; the stored form in the judgement of
+ * age and zstd, the members of an archive, and what one request stores of the same content, sometimes.
  */
 export async function checkBackup(
   upload: TusUpload,
@@ -25,13 +27,14 @@ export async function checkBackup(
 ): Promise<void> {
   const { content, log, plan } = upload;
   checkReceipt(upload, receipt);
-  const [byZstd, byMembers, byOneRequest] = [chance.happens(0.3), chance.happens(0.5), chance.happens(0.15)];
+  const [byTools, byMembers, byOneRequest] = [chance.happens(0.3), chance.happens(0.5), chance.happens(0.15)];
   await rooms.vault.untilDone(async (vault) => {
     checkJob(upload, await jobOf(vault, plan.jobId), receipt);
-    const sha256 = await downloaded(vault, receipt);
+    const identity: Record<string, string> = upload.recipient ? { 'X-Age-Identity': rooms.key.identity } : {};
+    const sha256 = await downloaded(vault, receipt, identity);
     if (sha256 !== content.sha256) log.accuse(`the download has the SHA-256 ${sha256}, not ${content.sha256}`);
-    if (byZstd && receipt.compression.codec === 'zstd') await checkByZstd(vault, upload, receipt, rooms.files);
-    if (byMembers && content.members !== null) await checkMembers(vault, upload, receipt);
+    if (byTools) await checkByTools(vault, upload, receipt, rooms);
+    if (byMembers && content.members !== null && !upload.recipient) await checkMembers(vault, upload, receipt);
   });
   // A kill would leave half of it, which is another test's affair.
   if (byOneRequest) await rooms.vault.shielded((vault) => checkByOneRequest(vault, upload, receipt));
@@ -50,21 +53,32 @@ function checkJob({ log, total }: TusUpload, job: Job, { backup_id }: Receipt): 
 }
 
 /** SHA-256 of what is downloaded. */
-async function downloaded(vault: Vault, { download_url }: Receipt): Promise<string> {
+async function downloaded(vault: Vault, { download_url }: Receipt, identity: Record<string, string>): Promise<string> {
   const hash = createHash('sha256');
-  const body = await ask(vault, download_url, { 'Accept-Encoding': 'identity' });
+  const body = await ask(vault, download_url, { 'Accept-Encoding': 'identity', ...identity });
   for await (const piece of body) hash.update(piece);
   return hash.digest('hex');
 }
 
-async function checkByZstd(vault: Vault, upload: TusUpload, receipt: Receipt, files: Scratch): Promise<void> {
-  const stored = files.path(`${receipt.backup_id}.zst`);
-  const decoded = files.path(receipt.backup_id);
-  await writeFile(stored, await ask(vault, `${receipt.download_url}?format=zst`));
-  await runs('zstd', ['-q', '-f', '-d', stored, '-o', decoded]);
-  const sha256 = await sha256Of(decoded);
-  if (sha256 !== upload.content.sha256) upload.log.accuse(`zstd decodes something else, of the SHA-256 ${sha256}`);
-  await Promise.all([stored, decoded].map((file) => rm(file)));
+/** The stored file, opened by the programs that it is made for. */
+async function checkByTools(
+  vault: Vault,
+  upload: TusUpload,
+  receipt: Receipt,
+  { files, key }: CheckRooms,
+): Promise<void> {
+  const isZstd = receipt.compression.codec === 'zstd';
+  const decode = [...(upload.recipient ? ['age -d -i "$KEY"'] : []), ...(isZstd ? ['zstd -d -q'] : [])];
+  if (decode.length === 0) return;
+  const stored = files.path(`${receipt.backup_id}.stored`);
+  const query = isZstd && !upload.recipient ? '?format=zst' : '';
+  await writeFile(stored, await ask(vault, receipt.download_url + query));
+  const command = ['cat "$STORED"', ...decode, 'sha256sum'].join(' | ');
+  const env = { STORED: stored, KEY: key.file };
+  const { stdout } = await runs('bash', ['-o', 'pipefail', '-c', command], { env });
+  const [sha256] = stdout.toString().split(' ');
+  if (sha256 !== upload.content.sha256) upload.log.accuse(`${command} tells ${sha256}, not ${upload.content.sha256}`);
+  await rm(stored);
 }
 
 async function checkMembers(vault: Vault, { content, log }: TusUpload, { backup_id }: Receipt): Promise<void> {
@@ -77,8 +91,14 @@ async function checkMembers(vault: Vault, { content, log }: TusUpload, { backup_
  * The same content in one request is stored in the same form. Not in the same bytes: those of a frame depend on whether the
  * compressor has made others before.
  */
-async function checkByOneRequest(vault: Vault, { content, log, plan }: TusUpload, receipt: Receipt): Promise<void> {
-  const options = Object.entries({ compression: plan.compression, level: plan.level }).filter(([, value]) => value);
+async function checkByOneRequest(
+  vault: Vault,
+  { content, log, plan, recipient }: TusUpload,
+  receipt: Receipt,
+): Promise<void> {
+  const options = Object.entries({ compression: plan.compression, level: plan.level, recipient }).filter(
+    ([, value]) => value,
+  );
   const query = new URLSearchParams(options.map(([name, value]) => [name, String(value)]));
   const url = `${vault.url}/backup/upload/${encodeURIComponent(plan.filename)}?${query}`;
   const response = await fetch(url, { method: 'PUT', headers: authorization(vault), body: content.bytes });

@@ -16,7 +16,10 @@ export class MortalVault {
   #local: LocalVault | null = null;
   #life = 0;
   #kills = 0;
+  /** From when somebody wants it killed until it runs again. */
   #dying: Promise<void> | null = null;
+  /** The part of that in which it does not run. */
+  #down: Promise<void> | null = null;
   /** What the next kill waits for. */
   readonly #shielded = new Set<Promise<unknown>>();
 
@@ -52,7 +55,7 @@ export class MortalVault {
 
   /** Waits until it runs. */
   async now(): Promise<Vault> {
-    while (this.#dying) await this.#dying;
+    while (this.#down) await this.#down;
     if (!this.#local) throw new Error('the vault was stopped');
     return { url: this.#local.url, token: this.token };
   }
@@ -68,7 +71,8 @@ export class MortalVault {
 
   /** Does what no kill may cut. */
   async shielded<T>(work: (vault: Vault) => Promise<T>): Promise<T> {
-    const working = work(await this.now());
+    while (this.#dying) await this.#dying;
+    const working = this.now().then(work);
     this.#shielded.add(working);
     try {
       return await working;
@@ -105,6 +109,13 @@ export class MortalVault {
     if (!local) throw new Error('the vault was stopped');
     this.#life += 1;
     this.#kills += 1;
+    this.#down = this.#restart(local).finally(() => {
+      this.#down = null;
+    });
+    await this.#down;
+  }
+
+  async #restart(local: LocalVault): Promise<void> {
     await local.crash();
     this.#hear(local);
     await local.stop();

@@ -14,6 +14,7 @@ export interface UploadPlan {
   readonly compression: 'auto' | 'zstd' | 'none' | null;
   readonly level: number | null;
   readonly sha256: 'right' | 'wrong' | null;
+  readonly encrypted: boolean;
   /** The length comes with a later piece. */
   readonly deferred: boolean;
   /** Share of the content that comes with the creation. */
@@ -77,6 +78,7 @@ export function planUpload(number: number, chance: Chance, options: PlanOptions)
     compression: chance.pick([null, null, 'auto', 'zstd', 'none'] as const),
     level: chance.pick([null, null, 1, 3, 6, 9]),
     sha256: fate === 'mismatch' ? 'wrong' : given,
+    encrypted: chance.happens(0.15),
     deferred: chance.happens(0.25),
     first: chance.happens(0.3) ? chance.share() : 0,
     createdBy: chance.happens(0.15) && fate !== 'orphan' ? 'link' : 'token',

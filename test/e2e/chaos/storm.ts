@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { api, type Job, jobOf, type Receipt, type Scratch, scratch, type Vault } from '../clients.ts';
+import { type AgeKey, makeAgeKey } from './age-key.ts';
 import { Chance } from './chance.ts';
 import { findLeftovers, type Leftovers } from './leftovers.ts';
 import { MortalVault } from './mortal-vault.ts';
@@ -46,7 +47,7 @@ const AFTER_SWEEP_MS = 2_000;
 export async function storm(options: StormOptions): Promise<StormReport> {
   const files = await scratch();
   try {
-    return await new Storm(options, files).run();
+    return await new Storm(options, files, await makeAgeKey(files.path('key'))).run();
   } finally {
     await files.remove();
   }
@@ -55,11 +56,13 @@ export async function storm(options: StormOptions): Promise<StormReport> {
 class Storm {
   readonly #options: StormOptions;
   readonly #files: Scratch;
+  readonly #key: AgeKey;
   readonly #chance: Chance;
   readonly #tally = new Tally();
   readonly #reports: RunReport[] = [];
 
-  constructor(options: StormOptions, files: Scratch) {
+  constructor(options: StormOptions, files: Scratch, key: AgeKey) {
+    this.#key = key;
     this.#options = options;
     this.#files = files;
     this.#chance = new Chance(`storm ${options.seed}`);
@@ -91,7 +94,7 @@ class Storm {
 
   async #all(plans: readonly UploadPlan[], vault: MortalVault): Promise<void> {
     const waiting = [...plans];
-    const rooms = { vault, files: this.#files, tally: this.#tally };
+    const rooms = { vault, files: this.#files, tally: this.#tally, key: this.#key };
     const work = async () => {
       for (let plan = waiting.shift(); plan; plan = waiting.shift()) {
         const report = await runUpload(plan, this.#chance.of(`run ${plan.number}`), rooms);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { api, type Receipt } from '../clients.ts';
+import type { AgeKey } from './age-key.ts';
 import type { Content } from './content.ts';
 import { Ledger } from './ledger.ts';
 import type { MortalVault } from './mortal-vault.ts';
@@ -52,6 +53,12 @@ export interface UploadState {
   readonly receipt: Receipt | null;
 }
 
+export interface UploadRooms {
+  readonly vault: MortalVault;
+  readonly tally: Tally;
+  readonly key: AgeKey;
+}
+
 const PIECE = { 'Content-Type': 'application/offset+octet-stream' };
 const VERSION = { 'Tus-Resumable': '1.0.0' };
 
@@ -62,6 +69,8 @@ const VERSION = { 'Tus-Resumable': '1.0.0' };
 export class TusUpload {
   readonly plan: UploadPlan;
   readonly content: Content;
+  /** For whom the vault encrypts it. */
+  readonly recipient: string | null;
   readonly log: UploadLog;
   readonly tally: Tally;
   readonly ledger = new Ledger();
@@ -76,9 +85,10 @@ export class TusUpload {
   /** Whether a request may still be on its way whose end nobody knows. */
   unsettled = false;
 
-  constructor(plan: UploadPlan, content: Content, vault: MortalVault, log: UploadLog, tally: Tally) {
+  constructor(plan: UploadPlan, content: Content, { vault, tally, key }: UploadRooms, log: UploadLog) {
     this.plan = plan;
     this.content = content;
+    this.recipient = plan.encrypted ? key.recipient : null;
     this.#vault = vault;
     this.log = log;
     this.tally = tally;
@@ -239,6 +249,7 @@ export class TusUpload {
       ...(compression && { compression }),
       ...(level && { level: String(level) }),
       ...(sha256 && { sha256: said }),
+      ...(this.recipient && { recipient: this.recipient }),
       made_by: 'chaos',
     };
     return Object.entries(pairs)

@@ -6,8 +6,8 @@ import { Client } from './client.ts';
 import { makeContent } from './content.ts';
 import { type Fate, isShortLived, type UploadPlan } from './plan.ts';
 import type { Conduct, Cut } from './raw-http.ts';
-import { type Reply, TusUpload } from './tus-upload.ts';
-import { type Tally, UploadLog } from './upload-log.ts';
+import { type Reply, TusUpload, type UploadRooms } from './tus-upload.ts';
+import { UploadLog } from './upload-log.ts';
 
 /** From the last byte to the receipt, on a machine that does much else. */
 const DONE_MS = 90_000;
@@ -15,12 +15,12 @@ const ASK_EVERY_MS = 150;
 /** Where a creation was lost, its job is busy until the lost upload expires. */
 const ORPHAN_MS = 150_000;
 const CREATE_AGAIN_MS = 500;
+/** Something hangs. */
+const LONGEST_RUN_MS = 300_000;
 /** A DELETE whose answer a kill took is sent again. */
 const REMOVE_TRIES = 20;
 
-export interface Rooms extends CheckRooms {
-  readonly tally: Tally;
-}
+export type Rooms = CheckRooms & UploadRooms;
 
 /** How an upload ended: as a backup, or `refused` by a clean answer. */
 export type Ended =
@@ -52,17 +52,24 @@ const ENDS: Readonly<Record<Fate, { readonly backup: boolean; readonly codes: re
   orphan: { backup: true, codes: ['upload-expired'] },
 };
 
+const TOO_LATE: Ended = { kind: 'unknown' };
+
 /** One upload from its creation to its end, with all that may happen on the way. */
 export async function runUpload(plan: UploadPlan, chance: Chance, rooms: Rooms): Promise<RunReport> {
   const log = new UploadLog();
   log.say(JSON.stringify(plan));
   const content = makeContent(plan.kind, plan.bytes, chance.of('content'));
-  const upload = new TusUpload(plan, content, rooms.vault, log, rooms.tally);
+  const upload = new TusUpload(plan, content, rooms, log);
   let ended: Ended = { kind: 'unknown' };
+  const late = new AbortController();
   try {
-    ended = await new UploadRun(upload, chance, rooms).toItsEnd();
+    const ending = new UploadRun(upload, chance, rooms).toItsEnd();
+    ended = await Promise.race([ending, wait(LONGEST_RUN_MS, TOO_LATE, { signal: late.signal })]);
+    if (ended === TOO_LATE) log.accuse(`came to no end in ${LONGEST_RUN_MS} ms`);
   } catch (error) {
     log.accuse(`the run broke off: ${error instanceof Error ? error.stack : error}`);
+  } finally {
+    late.abort();
   }
   return { plan, sha256: content.sha256, ended, log };
 }
