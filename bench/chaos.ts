@@ -38,6 +38,7 @@ const report = await storm({
   atOnce: Number(options['at-once']),
   mostBytes: Number(options.most) * MIB,
   killEvery: 5,
+  shortTtlSeconds: 20,
   say: (line) => console.error(line),
 });
 print(report);

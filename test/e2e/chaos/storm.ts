@@ -19,6 +19,8 @@ export interface StormOptions {
   readonly mostBytes: number;
   /** Every so many uploads one kills the runtime. */
   readonly killEvery: number;
+  /** How long those live that are to expire: a kill, and what follows it, takes about six of it. */
+  readonly shortTtlSeconds: number;
   /** What goes on, a line an upload. */
   readonly say?: (line: string) => void;
 }
@@ -33,8 +35,6 @@ export interface StormReport {
   readonly complaints: readonly string[];
 }
 
-/** Uploads that are to expire live so long; a kill and what follows it takes a third of that. */
-const SHORT_TTL = '20s';
 /** From the end of the last upload until nothing is left of any: a creation that died midway is found by its job. */
 const SWEPT_MS = 150_000;
 /** What an alarm may still have to do. */
@@ -69,12 +69,12 @@ class Storm {
   }
 
   async run(): Promise<StormReport> {
-    const { runs, only } = this.#options;
+    const { runs, only, shortTtlSeconds } = this.#options;
     const plans = Array.from({ length: runs }, (_, i) => planUpload(i, this.#chance.of(i), this.#options)).filter(
       ({ number }) => !only || only.includes(number),
     );
     const persistTo = this.#files.path('state');
-    const vault = await MortalVault.start(persistTo, { UPLOAD_TTL: SHORT_TTL });
+    const vault = await MortalVault.start(persistTo, { UPLOAD_TTL: `${shortTtlSeconds}s` });
     try {
       await this.#all(plans.filter(isShortLived), vault);
       await vault.kill({});
