@@ -12,7 +12,7 @@ import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../codec/zstd/zstd-decode.ts';
 import { hex } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { DECODE_READ_BYTES } from '../../shared/limits.ts';
+import { DECODE_READ_BYTES, READ_BACK_SPAN_BYTES, READ_BACK_TURN_BYTES } from '../../shared/limits.ts';
 import { type Pieces, peek, readAhead } from '../../shared/streams.ts';
 import { dataKey } from '../../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
@@ -64,10 +64,15 @@ export async function readBack(
   const contentDigest = sha256Digest();
   let bytes = 0;
   let crc32 = 0;
+  let rested = 0;
   const compare = (piece: Uint8Array, upTo: number) => {
     bytes = upTo;
     crc32 = updateCrc32(crc32, piece);
     onRead(upTo);
+    if (upTo - rested < READ_BACK_TURN_BYTES) return;
+    rested = upTo;
+    // Storage that is always ahead leaves nobody else a turn: who asks where the upload stands would wait for its end.
+    return scheduler.wait(0);
   };
   const read = objectPieces(rooms.store, dataKey(backup_id), stored.bytes);
   const object = readAhead(pipeline(read).through(digest(storedDigest)));
@@ -123,8 +128,16 @@ async function writeIndex(
   }
 }
 
-function objectPieces(store: ObjectStore, key: string, length: number): Pieces {
-  return readResuming(store, key, { offset: 0, length }, { pieceBytes: DECODE_READ_BYTES, objectBytes: length });
+/** Span by span (see READ_BACK_SPAN_BYTES). */
+async function* objectPieces(
+  store: ObjectStore,
+  key: string,
+  objectBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let offset = 0; offset < objectBytes; offset += READ_BACK_SPAN_BYTES) {
+    const span = { offset, length: Math.min(READ_BACK_SPAN_BYTES, objectBytes - offset) };
+    yield* readResuming(store, key, span, { pieceBytes: DECODE_READ_BYTES, objectBytes });
+  }
 }
 
 function unwrapped(
