@@ -77,6 +77,8 @@ export class MixedArchive {
 
   /** Every so many members one has exactly this size. */
   static readonly TARGET_BYTES = 10 * 1024;
+  /** What follows the last period. */
+  static readonly END_BYTES = 2 * BLOCK;
 
   *pieces(periods: number): Generator<Uint8Array> {
     const file = openSync(this.#file, 'r');
@@ -95,7 +97,7 @@ export class MixedArchive {
         yield tarMember(this.pathIn(period, member), content);
       }
     }
-    yield Buffer.alloc(2 * BLOCK);
+    yield Buffer.alloc(MixedArchive.END_BYTES);
   }
 
   pathIn(period: number, { path }: MixedMember): string {
