@@ -48,6 +48,11 @@ withVault(
     .addOption(new Option('--level <n>', 'of the compression').argParser(wholeNumber(1, 22)))
     .addOption(new Option('--compression <how>', 'what the vault does').choices(['auto', 'zstd', 'none']))
     .option('--compress', 'compress here, before it is sent: stored as NAME.zst')
+    .addOption(
+      new Option('--recipient <age1…>', 'the vault encrypts it for this age key; may be repeated').argParser(
+        (key: string, others: readonly string[] = []) => [...others, key],
+      ),
+    )
     .option('--sha256 <hex>', 'refuse it unless it has this checksum')
     .option('--fresh', 'begin anew, whatever was begun before')
     .addOption(new Option('--chunk <size>', 'pieces of one size, instead of what suits the line').argParser(parseSize))

@@ -1,4 +1,5 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { appendFile, copyFile, mkdir, truncate, utimes, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -333,10 +334,10 @@ describe('a push that is disturbed', () => {
   });
 
   it('whose token runs out goes on with the upload’s own secret', async () => {
-    const file = await files.random('expiring.tar', 16 * MIB);
-    const order = { name: 'short', scopes: ['write'], expires_in: 2 };
+    const file = await files.random('expiring.tar', 24 * MIB);
+    const order = { name: 'short', scopes: ['write'], expires_in: 4 };
     const { token } = (await api<{ token: string }>(vault, 'POST', '/tokens', order)).body;
-    await overLine({ bytesPerSecond: 5 * MIB }, async (line) => {
+    await overLine({ bytesPerSecond: 4 * MIB }, async (line) => {
       const receipt = await pushed([file], { line, token });
       await checkStored(receipt, file);
     });
@@ -392,6 +393,35 @@ describe('a push that is disturbed', () => {
         stdin: file,
       });
       expect(again.code, `the job's name is free again: ${again.stderr}`).toBe(0);
+    });
+  });
+
+  it('by Ctrl-C ends also while nothing has come through its pipe yet', async () => {
+    const env = { ...process.env, COLDSTREAM_URL: vault.url, COLDSTREAM_TOKEN: vault.token };
+    const child = spawn(oldestNode.program, [COMMAND, 'push', '-', '--name', 'late.sql'], { env });
+    let said = '';
+    child.stderr.on('data', (bytes) => {
+      said += bytes;
+    });
+    const ended = once(child, 'exit');
+    await eventually(
+      5000,
+      async () => said,
+      (text) => text.includes('late.sql') || child.exitCode !== null,
+    );
+    child.kill('SIGINT');
+    expect(await ended).toEqual([130, null]);
+    expect(said).toContain('Stopped before anything was sent');
+  });
+
+  it('that another one takes over, stops', async () => {
+    const file = await files.random('twice.tar', 16 * MIB);
+    await overLine({ bytesPerSecond: 8 * MIB }, async (line) => {
+      const first = startCommand(['push', file], { line });
+      await sentOver(line, 4 * MIB);
+      const second = pushed([file], { line });
+      expect(await first.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('Another push goes on') });
+      await checkStored(await second, file);
     });
   });
 

@@ -42,3 +42,18 @@ export function interruption(): AbortSignal {
   }
   return controller.signal;
 }
+
+/** The same, unless the signal is aborted before: for what cannot be ended itself. */
+export async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  if (signal.aborted) throw signal.reason;
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop);
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}

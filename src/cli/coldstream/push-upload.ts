@@ -1,5 +1,5 @@
 import { showBytes, showDuration } from './amounts.ts';
-import { CommandFailed, Interrupted } from './failures.ts';
+import { CommandFailed, Interrupted, unlessAborted } from './failures.ts';
 import type { JobUpdate } from './job-updates.ts';
 import { Patience, waitFor } from './patience.ts';
 import type { PieceSize } from './piece-size.ts';
@@ -87,8 +87,9 @@ class Push {
     const { content, reached } = item.open();
     const size = pieces();
     const source = new PieceSource(content, size);
-    // Only now: an upload that is made before its first byte is there would wait with it.
-    if (!item.identity && (await source.isEmpty())) {
+    // An upload that is made before its first byte is there would wait with it.
+    if (!item.identity) this.#transfer.phase('waiting', null);
+    if (!item.identity && (await unlessAborted(session.signal, source.isEmpty()))) {
       throw new CommandFailed('Nothing came through the pipe, so nothing was stored. Did its command fail?');
     }
     this.#transfer.phase('sending', item.size);
@@ -109,7 +110,9 @@ class Push {
       note: (text) => session.view.note(`${item.name}: ${text}`),
     });
     this.#allSent = true;
-    const [receipt, sent] = await Promise.all([this.#receipt(this.#upload), source.digest()]);
+    this.#transfer.phase('storing', null);
+    const ends = Promise.all([this.#receipt(this.#upload), source.digest()]);
+    const [receipt, sent] = await unlessAborted(session.signal, ends);
     await this.#compare(receipt, sent);
     this.#transfer.phase('done', item.size);
     this.#transfer.end();

@@ -16,6 +16,7 @@ export interface PushOptions {
   readonly level?: number;
   readonly compression?: string;
   readonly compress?: boolean;
+  readonly recipient?: readonly string[];
   readonly sha256?: string;
   readonly fresh?: boolean;
   /** Bytes. */
@@ -92,9 +93,9 @@ function checkOptions(paths: readonly string[], options: PushOptions): void {
 }
 
 /** Upload-Metadata beside the name. */
-function metadataOf({ job, level, compression, compress, sha256 }: PushOptions): Record<string, string> {
+function metadataOf({ job, level, compression, compress, recipient, sha256 }: PushOptions): Record<string, string> {
   const forVault = compress ? { compression: 'none' } : { level, compression };
-  const given = Object.entries({ job_id: job, sha256, ...forVault });
+  const given = Object.entries({ job_id: job, recipient: recipient?.join(','), sha256, ...forVault });
   return Object.fromEntries(given.flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]])));
 }
 

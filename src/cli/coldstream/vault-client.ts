@@ -16,8 +16,7 @@ export class VaultRefused extends CommandFailed {
   constructor(status: number, body: string, retryAfter: string | null | undefined = null) {
     const problem = problemIn(body);
     const code = problem.code ?? '';
-    const said = problem.detail ?? `${printable(body.slice(0, 200).trim()) || 'no reason given'}.`;
-    super(`${said} (${[status, code].filter(Boolean).join(' ')})${hint(status)}`);
+    super(`${problem.detail ?? foreignWords(body)} (${[status, code].filter(Boolean).join(' ')})${hint(status)}`);
     this.status = status;
     this.code = code;
     this.reason = problem.reason ?? '';
@@ -80,6 +79,12 @@ function problemIn(body: string): { code?: string; detail?: string; reason?: str
   } catch {
     return {};
   }
+}
+
+/** Something between here and the vault has answered: in a page, or in a line that may be shown. */
+function foreignWords(body: string): string {
+  const line = body.trim().slice(0, 200);
+  return line === '' || line.startsWith('<') ? 'No reason was given.' : printable(line);
 }
 
 function hint(status: number): string {
