@@ -304,18 +304,38 @@ describe('a push that is disturbed', () => {
       await checkStored(JSON.parse(gone.stdout) as Receipt, file);
 
       await begin();
+      const old = JSON.parse(readFileSync(kept()[0] ?? '', 'utf8')) as { url: string; secret: string };
       await utimes(file, new Date(), new Date(Date.now() - 5000));
       const changed = await succeeds(['push', '--json', file], { line });
       expect(changed.stderr).not.toContain('goes on');
       await checkStored(JSON.parse(changed.stdout) as Receipt, file);
-
-      // What nobody goes on with is forgotten once it has expired.
-      const [left = ''] = kept();
-      const past = { ...JSON.parse(readFileSync(left, 'utf8')), expiresAt: new Date(Date.now() - 1000).toISOString() };
-      await writeFile(left, JSON.stringify(past));
-      await pushed([file]);
+      const asked = await fetch(old.url, { headers: { authorization: `Bearer ${old.secret}` } });
+      expect(asked.status, 'what was begun with the file as it was is removed').toBe(410);
       expect(kept()).toEqual([]);
     });
+  });
+
+  it('from a pipe, and killed, does not keep its job for days', async () => {
+    const file = await files.random('nightly.sql', 12 * MIB);
+    const args = ['push', '-', '--name', 'nightly.sql', '--job', 'nightly'];
+    await overLine({ bytesPerSecond: 8 * MIB }, async (line) => {
+      const { child, ended } = startCommand(args, { line, stdin: file });
+      await sentOver(line, 2 * MIB);
+      const beside = await coldstream(args, { line, stdin: file });
+      expect(beside, 'while it runs').toMatchObject({ code: 1, stderr: expect.stringContaining('job-running') });
+      await killed(child, ended);
+      await succeeds(args, { line, stdin: file });
+      expect(kept()).toEqual([]);
+    });
+  });
+
+  it('that nobody goes on with is forgotten once it has expired', async () => {
+    const expiresAt = new Date(Date.now() - 1000).toISOString();
+    const record = { url: 'http://vault/tus/x', secret: 's', begunAt: expiresAt, state: null, pid: 1, expiresAt };
+    await mkdir(join(state, 'coldstream'), { recursive: true });
+    await writeFile(join(state, 'coldstream/0123.json'), JSON.stringify(record));
+    await pushed([await files.random('small.tar', 1000)]);
+    expect(kept()).toEqual([]);
   });
 
   it('by lost connections goes on, from a pipe too', async () => {

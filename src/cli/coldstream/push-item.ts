@@ -12,8 +12,10 @@ export interface PushItem {
   readonly name: string;
   /** For the bar: bytes before a compression; null: unknown. */
   readonly size: number | null;
-  /** What tells this file as it is now from any other; null where it can be read but once. */
-  readonly identity: readonly unknown[] | null;
+  /** Absolute path of a file; `-`. */
+  readonly source: string;
+  /** What tells the file as it is now from what it was or will be; null where it can be read but once. */
+  readonly state: string | null;
   /** Anew from the start. `reached` gives, for bytes sent, how many of `size` these are. */
   open(): { readonly content: Content; reached(sent: number): number };
   /** Whether the file is what it was when it was opened. */
@@ -54,7 +56,8 @@ function pipe(stream: AsyncIterable<Buffer>, name: string, options: ItemOptions)
   return {
     name: storedName(name, options),
     size: null,
-    identity: null,
+    source: '-',
+    state: null,
     open: () => opened(pipeContent(stream), options, null),
     isUnchanged: async () => true,
   };
@@ -62,24 +65,25 @@ function pipe(stream: AsyncIterable<Buffer>, name: string, options: ItemOptions)
 
 async function file(path: string, options: ItemOptions): Promise<PushItem> {
   const absolute = resolve(path);
-  const before = await state(absolute);
-  const { size, mtime } = before;
+  const { size, state } = await look(absolute);
   return {
     name: storedName(options.name ?? basename(absolute), options),
     size,
-    // Compressed by another version of zstd, the rest of a file would not fit what was sent of it.
-    identity: [absolute, size, mtime, options.compressLevel, options.compressLevel && process.versions.zstd],
+    source: absolute,
+    state,
     open: () => opened(fileContent(path, size), options, size),
-    isUnchanged: async () => {
-      const now = await state(absolute);
-      return now.size === size && now.mtime === mtime;
-    },
+    // One that is gone by now had been read to its end.
+    isUnchanged: () =>
+      look(absolute).then(
+        (now) => now.state === state,
+        () => true,
+      ),
   };
 }
 
-async function state(path: string): Promise<{ size: number; mtime: string }> {
+async function look(path: string): Promise<{ size: number; state: string }> {
   const { size, mtimeNs } = await stat(path, { bigint: true });
-  return { size: Number(size), mtime: String(mtimeNs) };
+  return { size: Number(size), state: `${size} bytes of ${mtimeNs}` };
 }
 
 function storedName(name: string, { compressLevel }: ItemOptions): string {

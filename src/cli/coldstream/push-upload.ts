@@ -5,17 +5,16 @@ import { Patience, waitFor } from './patience.ts';
 import type { PieceSize } from './piece-size.ts';
 import { PieceSource } from './piece-source.ts';
 import type { PushItem } from './push-item.ts';
-import { fingerprintOf, type OpenUpload, type ResumeStore } from './resume-store.ts';
+import { PushRecord, removeUpload } from './push-record.ts';
+import type { OpenUpload, ResumeStore } from './resume-store.ts';
 import type { Session } from './session.ts';
 import type { Transfer } from './transfer-view.ts';
-import { type CreatedUpload, sendByTus, type UploadAccess, UploadGone } from './tus-upload.ts';
-import { causeOf, isPassing, persist, type Receipt, VaultClient, VaultRefused } from './vault-client.ts';
+import { sendByTus, type UploadAccess, UploadGone, UploadTakenOver } from './tus-upload.ts';
+import { isPassing, persist, type Receipt, VaultRefused } from './vault-client.ts';
 
 /** How often the vault is asked whether it is done. */
 const FIRST_POLL_MS = 100;
 const POLL_MS = 1000;
-/** After an interruption nobody waits long. */
-const PARTING_MS = 3000;
 
 export interface PushOrder {
   readonly session: Session;
@@ -36,28 +35,28 @@ interface UploadState {
   readonly receipt: Receipt | null;
 }
 
+/** An upload that vanishes each time it was begun is not begun for ever. */
+const BEGINNINGS = 3;
+
 /**
  * Pushes one file or pipe, and gives its receipt once the vault has read back what it stored and that is what was sent.
  * A file that was begun before is gone on with; one whose upload is no longer there is begun anew.
  */
 export async function pushUpload(order: PushOrder): Promise<Receipt> {
-  const { session, item, store, fresh } = order;
-  const fingerprint = item.identity && fingerprintOf([session.client.origin, item.identity, order.metadata, item.name]);
-  let begun = fingerprint === null ? null : await store.find(fingerprint);
-  if (begun && fresh) {
-    await removeUpload(session, begun);
-    begun = null;
-  }
-  while (true) {
-    const push = new Push(order, fingerprint, begun);
+  const { session, item } = order;
+  const record = new PushRecord(order);
+  const transfer = session.view.begin(item.name, item.size);
+  let begun = await record.begun();
+  for (let beginning = 1; ; beginning++) {
+    const push = new Push(order, record, begun, transfer);
     try {
-      const receipt = await push.run();
-      if (fingerprint) await store.forget(fingerprint);
-      return receipt;
+      return await push.run();
     } catch (error) {
       if (!(error instanceof UploadGone)) throw await push.explained(error);
-      if (!fingerprint) throw new CommandFailed(`${error.message}\nA pipe cannot be read again: run its command anew.`);
-      await store.forget(fingerprint);
+      await record.forget();
+      if (item.state === null)
+        throw new CommandFailed(`${error.message}\nA pipe cannot be read again: run its command anew.`);
+      if (beginning === BEGINNINGS) throw error;
       session.view.note(`${item.name}: the upload begun before is gone; it is begun anew. ${error.message}`);
       begun = null;
     }
@@ -66,7 +65,7 @@ export async function pushUpload(order: PushOrder): Promise<Receipt> {
 
 class Push {
   readonly #order: PushOrder;
-  readonly #fingerprint: string | null;
+  readonly #record: PushRecord;
   readonly #begun: OpenUpload | null;
   readonly #transfer: Transfer;
   #upload: UploadAccess | null;
@@ -74,41 +73,21 @@ class Push {
   #allSent = false;
   #jobIsSecret = false;
 
-  constructor(order: PushOrder, fingerprint: string | null, begun: OpenUpload | null) {
+  constructor(order: PushOrder, record: PushRecord, begun: OpenUpload | null, transfer: Transfer) {
     this.#order = order;
-    this.#fingerprint = fingerprint;
+    this.#record = record;
     this.#begun = begun;
     this.#upload = begun;
-    this.#transfer = order.session.view.begin(order.item.name, order.item.size);
+    this.#transfer = transfer;
   }
 
   async run(): Promise<Receipt> {
-    const { session, item, metadata, retryForSeconds, pieces } = this.#order;
+    const { session, item } = this.#order;
     const { content, reached } = item.open();
-    const size = pieces();
-    const source = new PieceSource(content, size);
-    // An upload that is made before its first byte is there would wait with it.
-    if (!item.identity) this.#transfer.phase('waiting', null);
-    if (!item.identity && (await unlessAborted(session.signal, source.isEmpty()))) {
-      throw new CommandFailed('Nothing came through the pipe, so nothing was stored. Did its command fail?');
-    }
-    this.#transfer.phase('sending', item.size);
-    this.#upload = await sendByTus({
-      client: session.client,
-      source,
-      pieces: size,
-      patience: new Patience(retryForSeconds),
-      signal: session.signal,
-      metadata: { filename: item.name, ...metadata },
-      upload: this.#begun,
-      onCreated: (upload) => this.#keep(upload),
-      onResumed: (offset) => this.#tellResumed(offset, reached(offset)),
-      onProgress: (offset) => {
-        this.#sent = offset;
-        this.#transfer.at(reached(offset));
-      },
-      note: (text) => session.view.note(`${item.name}: ${text}`),
-    });
+    const pieces = this.#order.pieces();
+    const source = new PieceSource(content, pieces);
+    if (!this.#begun) await this.#checkReadable(source);
+    this.#upload = await this.#send(source, pieces, reached);
     this.#allSent = true;
     this.#transfer.phase('storing', null);
     const ends = Promise.all([this.#receipt(this.#upload), source.digest()]);
@@ -116,15 +95,41 @@ class Push {
     await this.#compare(receipt, sent);
     this.#transfer.phase('done', item.size);
     this.#transfer.end();
+    await this.#record.forget();
     return receipt;
   }
 
-  async #keep(upload: CreatedUpload): Promise<void> {
-    this.#upload = upload;
-    if (!this.#fingerprint) return;
-    const { store, session, item } = this.#order;
-    await store.keep(this.#fingerprint, { ...upload, begunAt: new Date().toISOString() }).catch((error: unknown) => {
-      session.view.note(`${item.name}: should this be stopped, it cannot be gone on with. ${causeOf(error)}.`);
+  /** Before there is an upload: what cannot be read needs none, and a pipe may be long in coming. */
+  async #checkReadable(source: PieceSource): Promise<void> {
+    const { session, item } = this.#order;
+    const isPipe = item.state === null;
+    if (isPipe) this.#transfer.phase('waiting', null);
+    const isEmpty = await unlessAborted(session.signal, source.isEmpty());
+    if (!isPipe || !isEmpty) return;
+    throw new CommandFailed('Nothing came through the pipe, so nothing was stored. Did its command fail?');
+  }
+
+  #send(source: PieceSource, pieces: PieceSize, reached: (sent: number) => number): Promise<UploadAccess> {
+    const { session, item, metadata, retryForSeconds } = this.#order;
+    this.#transfer.phase('sending', item.size);
+    return sendByTus({
+      client: session.client,
+      source,
+      pieces,
+      patience: new Patience(retryForSeconds),
+      signal: session.signal,
+      metadata: { filename: item.name, ...metadata },
+      upload: this.#begun,
+      onCreated: (upload) => {
+        this.#upload = upload;
+        return this.#record.keep(upload);
+      },
+      onResumed: (offset) => this.#tellResumed(offset, reached(offset)),
+      onProgress: (offset) => {
+        this.#sent = offset;
+        this.#transfer.at(reached(offset));
+      },
+      note: (text) => session.view.note(`${item.name}: ${text}`),
     });
   }
 
@@ -167,48 +172,38 @@ class Push {
 
   /** The vault hashes what it has stored, we what we have read: done is what is the same. */
   async #compare(receipt: Receipt, sent: { bytes: number; sha256: string }): Promise<void> {
-    const { item, store } = this.#order;
     if (receipt.checksum !== sent.sha256 || receipt.file_size !== sent.bytes) {
-      if (this.#fingerprint) await store.forget(this.#fingerprint);
       throw new CommandFailed(
         `What the vault stored as ${receipt.backup_id} is not what is here ` +
           `(${receipt.file_size} bytes, SHA-256 ${receipt.checksum}; here ${sent.bytes} bytes, ${sent.sha256}). ` +
           'Do not rely on it: remove it, and push anew.',
       );
     }
-    if (!(await item.isUnchanged())) {
-      if (this.#fingerprint) await store.forget(this.#fingerprint);
-      throw new CommandFailed(
-        `The file changed while it was read, so ${receipt.backup_id} may hold a mixture. Push it anew.`,
-      );
-    }
+    if (await this.#order.item.isUnchanged()) return;
+    throw new CommandFailed(
+      `The file changed while it was read, so ${receipt.backup_id} may hold a mixture. Push it anew.`,
+    );
   }
 
-  /** What is to be said of a failure: the same, and how to go on. Cleans up what nobody can go on with. */
+  /** What is to be said of a failure: the same, and how to go on. What nobody can go on with is taken back. */
   async explained(error: unknown): Promise<unknown> {
-    const { session, store } = this.#order;
     const interrupted = error instanceof Interrupted ? error : null;
     if (!this.#upload) return interrupted?.because('Stopped before anything was sent.') ?? error;
-    if (!this.#fingerprint) {
-      await removeUpload(session, this.#upload);
-      return interrupted?.because('Stopped. A pipe cannot be gone on with; nothing was stored.') ?? error;
+    const mayGoOn = interrupted !== null || isPassing(error);
+    if (mayGoOn && (this.#allSent || this.#order.item.state !== null)) {
+      const advice = this.#howToGoOn(this.#upload);
+      return interrupted?.because(`Stopped. ${advice}`) ?? new CommandFailed(`${(error as Error).message}\n${advice}`);
     }
-    if (interrupted) return interrupted.because(`Stopped. ${this.#howToGoOn()}`);
-    if (isPassing(error)) return new CommandFailed(`${(error as Error).message}\n${this.#howToGoOn()}`);
-    if (error instanceof VaultRefused) await store.forget(this.#fingerprint);
-    return error;
+    if (error instanceof UploadTakenOver) return error;
+    await removeUpload(this.#order.session, this.#upload);
+    await this.#record.forget();
+    return interrupted?.because('Stopped. A pipe cannot be gone on with; nothing was stored.') ?? error;
   }
 
-  #howToGoOn(): string {
-    if (this.#allSent) return 'All of it is sent, and the vault goes on alone: the same command again tells the end.';
-    return `The same command again goes on after the ${showBytes(this.#sent)} or so that the vault has.`;
+  #howToGoOn({ url }: UploadAccess): string {
+    if (!this.#allSent)
+      return `The same command again goes on after the ${showBytes(this.#sent)} or so that the vault has.`;
+    const job = this.#order.metadata.job_id ?? new URL(url).pathname.split('/').at(-1);
+    return `All of it is sent, and the vault goes on alone: coldstream watch ${job}`;
   }
-}
-
-/** Leaves nothing at the vault. What cannot be removed now expires there. */
-async function removeUpload({ client }: Session, { url, secret }: UploadAccess): Promise<void> {
-  // Of its own: an interruption has ended the session's requests.
-  const parting = new VaultClient(client.origin, secret, AbortSignal.timeout(PARTING_MS));
-  const headers = { 'Tus-Resumable': '1.0.0' };
-  await parting.request(url, { method: 'DELETE', headers }).catch(() => undefined);
 }

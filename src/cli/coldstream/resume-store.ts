@@ -8,8 +8,11 @@ export interface OpenUpload {
   readonly url: string;
   /** The upload's own secret, good until the upload expires; empty where the vault gave none. */
   readonly secret: string;
-  readonly jobId: string;
   readonly begunAt: string;
+  /** Of the file that it was begun with; null: of a pipe, which nobody can go on with. */
+  readonly state: string | null;
+  /** The process that sends it, or did. */
+  readonly pid: number;
   /** ISO 8601 */
   readonly expiresAt: string;
 }
@@ -32,9 +35,9 @@ export class ResumeStore {
   async find(fingerprint: string): Promise<OpenUpload | null> {
     try {
       const upload = JSON.parse(await readFile(this.#path(fingerprint), 'utf8')) as Partial<OpenUpload>;
-      const { url, secret, jobId, begunAt, expiresAt } = upload;
-      if (!url || secret === undefined || !jobId || !begunAt || !expiresAt) return null;
-      return { url, secret, jobId, begunAt, expiresAt };
+      const { url, secret, begunAt, state, pid, expiresAt } = upload;
+      if (!url || secret === undefined || !begunAt || state === undefined || !pid || !expiresAt) return null;
+      return { url, secret, begunAt, state, pid, expiresAt };
     } catch {
       return null;
     }
@@ -74,7 +77,18 @@ export class ResumeStore {
   }
 }
 
-/** One name for all that decides whether an upload is the same: the vault, the file as it is now, the options. */
+/** Whether the process that began an upload may still be sending it. */
+export function hasSender({ pid }: OpenUpload): boolean {
+  // In a container everybody is process 1.
+  if (pid === process.pid) return false;
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** One name for what decides whether pushes mean the same: the vault, the path, the options. */
 export function fingerprintOf(facts: readonly unknown[]): string {
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 32);
 }

@@ -27,13 +27,18 @@ export interface UploadAccess {
 }
 
 export interface CreatedUpload extends UploadAccess {
-  readonly jobId: string;
+  /** ISO 8601 */
   readonly expiresAt: string;
 }
 
 /** The vault has no such upload, or no longer: expired, removed, or failed before. */
 export class UploadGone extends CommandFailed {
   override readonly name = 'UploadGone';
+}
+
+/** Another push goes on with the upload; it is that one's now. */
+export class UploadTakenOver extends CommandFailed {
+  override readonly name = 'UploadTakenOver';
 }
 
 export interface TusUploadOrder {
@@ -57,7 +62,7 @@ export interface TusUploadOrder {
 
 /**
  * Sends all of the source; resolves once every byte is durable, with how to ask for the upload. Throws
- * {@link UploadGone}, VaultRefused for what trying again does not help, and the last failure once patience is over.
+ * {@link UploadGone}, {@link UploadTakenOver}, VaultRefused for what trying again does not help, and the last failure once patience is over.
  */
 export async function sendByTus(order: TusUploadOrder): Promise<UploadAccess> {
   const { client, signal, patience } = order;
@@ -193,12 +198,10 @@ class Run {
     if (location.origin !== origin) {
       throw new CommandFailed(`The vault sends uploads to ${location.origin}, which is not asked for a credential.`);
     }
-    const backupId = response.getHeader('Coldstream-Backup-Id') ?? '';
     const expires = Date.parse(response.getHeader('Upload-Expires') ?? '');
     return {
       url: location.href,
       secret: response.getHeader('Coldstream-Upload-Secret') ?? token,
-      jobId: response.getHeader('Coldstream-Job-Id') ?? backupId,
       expiresAt: new Date(Number.isNaN(expires) ? Date.now() + 24 * 3600 * 1000 : expires).toISOString(),
     };
   }
@@ -228,7 +231,7 @@ class Run {
     if (code === 'upload-failed' && !this.#unproven) throw refusal;
     if (this.#access && (status === 404 || status === 410)) throw new UploadGone(refusal.message);
     if (code === 'upload-superseded') {
-      throw new CommandFailed('Another push goes on with this upload, so this one stops.');
+      throw new UploadTakenOver('Another push goes on with this upload, so this one stops.');
     }
     // HEAD tells where it really is.
     if (code === 'offset-mismatch') return { failure: refusal };
