@@ -1,6 +1,6 @@
 /**
  * Ten GiB in pieces, made while they go out, and what the isolate holds on the way: for each GiB that was sent, and for
- * each tenth of the time in which it is read back. Run only where it is asked for by name: it takes minutes.
+ * each tenth of the time in which it is read back; garbage included, and without. Run only where it is asked for by name: it takes minutes.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
@@ -47,10 +47,11 @@ function material({ file, directory }: Bench): string {
   return made;
 }
 
-/** How far the upload had come, by the sampler's clock. */
+/** How far the upload had come between two pieces, and what was left there of the isolate after a collection. */
 interface Mark {
   readonly ms: number;
   readonly sent: number;
+  readonly collected: HeapSample | null;
 }
 
 interface LargeUpload {
@@ -80,7 +81,8 @@ async function upload(vault: BenchVault, client: UploadClient, archive: MixedArc
     for (let sent = 0; sent < bytes; ) {
       const size = Math.min(PIECE_BYTES, bytes - sent);
       sent = await client.patch(address, sent, content.take(size), size);
-      marks.push({ ms: ms(), sent });
+      const tenth = Math.floor((sent * TENTHS) / bytes) > Math.floor(((sent - size) * TENTHS) / bytes);
+      marks.push({ ms: ms(), sent, collected: tenth ? await sampler.collect() : null });
     }
     const durableMs = ms();
     const receipt = await client.untilDone(address, STATUS_EVERY_MS);
@@ -132,13 +134,14 @@ function rowsOf({ samples, marks, durableMs, doneMs, receipt, sha256 }: LargeUpl
   const curve = {
     sent: curveOf(
       receiving,
-      Array.from({ length: PERIODS }, (_, i) => timeOf(marks, ((i + 1) / PERIODS) * file_size)),
+      Array.from({ length: TENTHS }, (_, i) => timeOf(marks, ((i + 1) / TENTHS) * file_size)),
     ),
     read: curveOf(
       samples,
       Array.from({ length: TENTHS }, (_, i) => durableMs + ((i + 1) / TENTHS) * (doneMs - durableMs)),
       durableMs,
     ),
+    collected: marks.flatMap(({ collected }) => (collected ? [bytesOf(collected)] : [])),
   };
   return [
     {
@@ -152,9 +155,9 @@ function rowsOf({ samples, marks, durableMs, doneMs, receipt, sha256 }: LargeUpl
     },
     heapRow('isolate meanwhile', ISOLATE_MIB, samples),
     {
-      what: 'the same, MiB of the isolate at most, for each tenth that was sent; for each tenth of the time that reading back took',
+      what: 'the same as a curve, MiB at most: each tenth that was sent; each tenth of the time that reading back took; after a collection at each tenth that was sent',
       bar: '',
-      measured: `${listed(curve.sent)}; ${listed(curve.read)}`,
+      measured: `${listed(curve.sent)}; ${listed(curve.read)}; ${listed(curve.collected)}`,
       facts: curve,
     },
   ];
@@ -170,10 +173,14 @@ function curveOf(samples: readonly HeapSample[], ends: readonly number[], from =
   return ends.map((end, i) => {
     const start = ends[i - 1] ?? from;
     const within = samples.filter(({ ms }) => ms > start && ms <= end);
-    return within.length === 0 ? null : Math.max(...within.map(({ heap, buffers }) => heap + buffers));
+    return within.length === 0 ? null : Math.max(...within.map(bytesOf));
   });
 }
 
 function listed(curve: readonly (number | null)[]): string {
   return curve.map((bytes) => (bytes === null ? '–' : (bytes / MIB).toFixed(0))).join(' ');
+}
+
+function bytesOf({ heap, buffers }: HeapSample): number {
+  return heap + buffers;
 }
