@@ -179,6 +179,17 @@ describe('two PATCHes at once', () => {
   });
 });
 
+describe('six uploads at once', () => {
+  it('are all served piece by piece, though an isolate has room for two of them', async () => {
+    const whole = noise(FRAME_BYTES + 1000);
+    const uploads = await Promise.all([1, 2, 3, 4, 5, 6].map(() => create({ length: whole.length })));
+    const began = Date.now();
+    await Promise.all(uploads.map((upload) => send(upload, cut(whole, [1000, 1000, FRAME_BYTES - 5000]))));
+    for (const upload of uploads) await expectContent(upload, whole);
+    expect(Date.now() - began).toBeLessThan(30_000);
+  });
+});
+
 describe('an object that is evicted', () => {
   const tar = tarOf([
     { path: 'a', content: 'the first' },
