@@ -1,6 +1,8 @@
 /** Upload sessions: whole ones through their client, and single ones over rooms of a test's own. */
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
+import { expect } from 'vitest';
+import { getBackup } from '../../../../src/catalogue/backups.ts';
 import type { Piece } from '../../../../src/ingest/resumable/piece-run.ts';
 import type { SessionRooms } from '../../../../src/ingest/resumable/session-rooms.ts';
 import { SessionStore } from '../../../../src/ingest/resumable/session-store.ts';
@@ -13,7 +15,9 @@ import {
 } from '../../../../src/ingest/resumable/upload-session.ts';
 import { services } from '../../../../src/services.ts';
 import { IsolateBudget } from '../../../../src/shared/isolate-budget.ts';
-import { MEMORY } from '../../../../src/shared/limits.ts';
+import { MEMORY, MIB } from '../../../../src/shared/limits.ts';
+import { ObjectStore } from '../../../../src/store/object-store.ts';
+import { sample, sha256Hex } from '../../../support/vault.ts';
 import { newId } from './orders.ts';
 
 export const GRANTED: SessionAccess = { kind: 'granted' };
@@ -84,4 +88,51 @@ export function ownSession(rooms: SessionRooms, work: (own: OwnSession) => Promi
     await work({ session, store, storage: state.storage, record: () => store.known, append });
     await state.storage.deleteAll();
   });
+}
+
+export function overBucket(bucket: R2Bucket): SessionRooms {
+  return roomsWith({ store: new ObjectStore(bucket) });
+}
+
+/** What sessions over faulty rooms are sent: more than a part. */
+export const CONTENT = sample(9 * MIB);
+
+/** All of {@link CONTENT} in one piece. */
+export async function sendAll({ append }: OwnSession, bytes = CONTENT): Promise<SessionAnswer> {
+  return append(pieceAt(0), bodyOf(bytes));
+}
+
+/** It ended as a backup of {@link CONTENT}, and everybody was told. */
+export async function expectDone({ record }: OwnSession): Promise<void> {
+  const { backup_id, job_id, phase, settled } = record();
+  expect([phase, settled]).toEqual(['done', true]);
+  expect(await getBackup(env.CATALOGUE, backup_id)).toMatchObject({ checksum: await sha256Hex(CONTENT) });
+  expect(await services(env).jobs.snapshot(job_id)).toMatchObject({ phase: 'done', backup_id });
+}
+
+/** A bucket whose calls of a name, or those of them that are meant, wait before they are carried out. */
+export function held(
+  bucket: R2Bucket,
+  match: RegExp,
+  reached: () => void,
+  goOn: Promise<void>,
+  meant: () => boolean = () => true,
+): R2Bucket {
+  goOn.catch(() => undefined);
+  const wrap = <T extends object>(object: T): T =>
+    new Proxy(object, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== 'function') return value;
+        if (name === 'resumeMultipartUpload') return (...args: unknown[]) => wrap(Object(value.apply(target, args)));
+        return async (...args: unknown[]) => {
+          if (match.test(String(name)) && meant()) {
+            reached();
+            await goOn;
+          }
+          return value.apply(target, args);
+        };
+      },
+    });
+  return wrap(bucket);
 }

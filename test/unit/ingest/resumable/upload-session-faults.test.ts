@@ -1,27 +1,29 @@
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { getBackup } from '../../../../src/catalogue/backups.ts';
-import type { SessionRooms } from '../../../../src/ingest/resumable/session-rooms.ts';
 import { withWritten } from '../../../../src/ingest/resumable/upload-record.ts';
 import type { JobPublisher, JobRooms } from '../../../../src/progress/publisher.ts';
 import { services } from '../../../../src/services.ts';
-import { IsolateBudget } from '../../../../src/shared/isolate-budget.ts';
-import {
-  MEMORY,
-  MIB,
-  R2_PART_NUMBERS,
-  SESSION_LONGEST_RETRY_MS,
-  SESSION_RETRY_MS,
-} from '../../../../src/shared/limits.ts';
+import { R2_PART_NUMBERS, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../../../src/shared/limits.ts';
 import { backupPrefix, dataKey } from '../../../../src/store/object-keys.ts';
 import { ObjectStore } from '../../../../src/store/object-store.ts';
 import { faultyBodies, faultyBucket } from '../../../support/faulty-bucket.ts';
-import { sample, sha256Hex, storedKeys } from '../../../support/vault.ts';
+import { storedKeys } from '../../../support/vault.ts';
 import { noise } from '../../codec/bytes.ts';
 import { orderOf } from './orders.ts';
-import { bodyOf, GRANTED, type OwnSession, ownSession, pieceAt, roomsWith, Sender } from './sessions.ts';
-
-const content = sample(9 * MIB);
+import {
+  bodyOf,
+  CONTENT as content,
+  expectDone,
+  GRANTED,
+  held,
+  type OwnSession,
+  overBucket,
+  ownSession,
+  pieceAt,
+  roomsWith,
+  sendAll,
+} from './sessions.ts';
 
 // What is tried again is logged each time.
 beforeEach(() => {
@@ -31,21 +33,6 @@ beforeEach(() => {
 afterEach(() => void vi.restoreAllMocks());
 
 const order = () => orderOf({ compression: 'none' });
-
-function overBucket(bucket: R2Bucket): SessionRooms {
-  return roomsWith({ store: new ObjectStore(bucket) });
-}
-
-async function sendAll({ append }: OwnSession, bytes = content) {
-  return append(pieceAt(0), bodyOf(bytes));
-}
-
-async function expectDone({ record }: OwnSession): Promise<void> {
-  const { backup_id, job_id, phase, settled } = record();
-  expect([phase, settled]).toEqual(['done', true]);
-  expect(await getBackup(env.CATALOGUE, backup_id)).toMatchObject({ checksum: await sha256Hex(content) });
-  expect(await services(env).jobs.snapshot(job_id)).toMatchObject({ phase: 'done', backup_id });
-}
 
 async function expectFailed({ record, session }: OwnSession, code: string): Promise<void> {
   const { backup_id, job_id, phase, settled } = record();
@@ -105,19 +92,9 @@ describe('the end of an upload', () => {
   });
 
   it('is tried again after longer and longer waits, for as long as it takes', async () => {
-    const fault = { at: 1, times: 5, match: /complete/ };
-    const { bucket } = faultyBucket(env.VAULT, fault);
-    const store = new ObjectStore(bucket);
-    const once = Object.assign(Object.create(store), {
-      completeUpload: (...args: Parameters<ObjectStore['completeUpload']>) =>
-        fault.times-- > 0 ? Promise.reject(new Error('away')) : new ObjectStore(env.VAULT).completeUpload(...args),
-      put: store.put.bind(store),
-      read: store.read.bind(store),
-      readBytes: store.readBytes.bind(store),
-      openUpload: store.openUpload.bind(store),
-      putPart: store.putPart.bind(store),
-    });
-    await ownSession(roomsWith({ store: once }), async (own) => {
+    const completing = vi.spyOn(ObjectStore.prototype, 'completeUpload');
+    for (let time = 1; time <= 5; time++) completing.mockRejectedValueOnce(new Error('the storage is away'));
+    await ownSession(roomsWith(), async (own) => {
       await own.session.create(order(), content.length);
       await sendAll(own);
       const waits: number[] = [];
@@ -297,133 +274,6 @@ describe('a sender that terminates', () => {
   });
 });
 
-describe('a piece', () => {
-  it.each([/createMultipartUpload/, /uploadPart/])(
-    'that the storage refuses (%s) counts as far as it is kept',
-    async (match) => {
-      const { bucket } = faultyBucket(env.VAULT, { at: 1, times: 3, match });
-      await ownSession(overBucket(bucket), async (own) => {
-        await own.session.create(order(), content.length);
-        const refused = await own.append(pieceAt(0), bodyOf(content.subarray(0, -1)));
-        const { offset } = own.record().written;
-        // A part on its way that is refused is kept, and nobody need hear of it.
-        if (refused.kind === 'refused') expect(refused.code).toBe('storage-failed');
-        expect(offset).toBeGreaterThan(7 * MIB);
-        expect(await own.append(pieceAt(offset), bodyOf(content.subarray(offset)))).toMatchObject({
-          view: { phase: 'done' },
-        });
-        await expectDone(own);
-      });
-    },
-  );
-
-  it('does not fail of a part that was refused after the one before', async () => {
-    const answered = Promise.withResolvers<void>();
-    const refuse = Promise.withResolvers<void>();
-    let parts = 0;
-    const bucket = held(
-      env.VAULT,
-      /uploadPart/,
-      () => undefined,
-      refuse.promise,
-      () => ++parts === 1,
-    );
-    await ownSession(overBucket(bucket), async (own) => {
-      await own.session.create(order(), null);
-      // What is kept rather than waited for: the part is on its way when the piece is answered.
-      await own.append(pieceAt(0), bodyOf(content.subarray(0, 8 * MIB - 100_000)));
-      await own.append(pieceAt(8 * MIB - 100_000), bodyOf(content.subarray(8 * MIB - 100_000, 8 * MIB)));
-      refuse.reject(new Error('part too small (10011)'));
-      await scheduler.wait(10);
-      const rest = pieceAt(8 * MIB, { length: content.length });
-      expect(await own.append(rest, bodyOf(content.subarray(8 * MIB)))).toMatchObject({ view: { phase: 'done' } });
-      await expectDone(own);
-      answered.resolve();
-    });
-  });
-
-  it('that waits for its share of the isolate gives way to a newer one', async () => {
-    const budget = new IsolateBudget(MEMORY.isolateBytes);
-    const share = await budget.reserve(MEMORY.isolateBytes);
-    await ownSession(roomsWith({ budget }), async (own) => {
-      await own.session.create(order(), content.length);
-      const old = own.append(pieceAt(0), bodyOf(new Uint8Array(content.length)));
-      await scheduler.wait(10);
-      expect(await own.session.describe(GRANTED), 'nobody waits to be told').toMatchObject({ view: { offset: 0 } });
-      const newer = sendAll(own);
-      await scheduler.wait(10);
-      share.release();
-      expect(await old).toMatchObject({ kind: 'refused', code: 'upload-superseded' });
-      expect(await newer).toMatchObject({ view: { phase: 'done' } });
-      await expectDone(own);
-      await vi.waitFor(() => expect(budget.usedBytes).toBe(0));
-    });
-  });
-
-  it('whose checkpoint the storage refuses leaves the upload where it stood', () =>
-    ownSession(roomsWith(), async (own) => {
-      await own.session.create(order(), content.length);
-      await own.append(pieceAt(0), bodyOf(content.subarray(0, 1000)));
-      const full = vi.spyOn(own.storage, 'transactionSync').mockImplementation(() => {
-        throw new Error('the disk is full');
-      });
-      await expect(own.append(pieceAt(1000), bodyOf(content.subarray(1000, 5000)))).rejects.toThrow('the disk is full');
-      full.mockRestore();
-      expect(own.record().written.offset).toBe(1000);
-      expect(await own.append(pieceAt(1000), bodyOf(content.subarray(1000)))).toMatchObject({
-        view: { phase: 'done' },
-      });
-      await expectDone(own);
-    }));
-
-  it('that is superseded says so, whatever else it meets', async () => {
-    const reached = Promise.withResolvers<void>();
-    const goOn = Promise.withResolvers<void>();
-    let parts = 0;
-    const bucket = held(env.VAULT, /createMultipartUpload/, reached.resolve, goOn.promise, () => ++parts === 1);
-    await ownSession(overBucket(bucket), async (own) => {
-      await own.session.create(order(), content.length);
-      const sender = new Sender().send(new Uint8Array(content.length));
-      const old = own.append(pieceAt(0), sender.body);
-      await reached.promise;
-      const newer = sendAll(own);
-      await scheduler.wait(5);
-      goOn.reject(new Error('no (10011)'));
-      sender.end();
-      expect(await old).toMatchObject({ kind: 'refused', code: 'upload-superseded' });
-      expect(await newer).toMatchObject({ view: { phase: 'done' } });
-      await expectDone(own);
-    });
-  });
-});
-
-describe('a question', () => {
-  it('is answered while a refused piece leaves its parts to arrive', async () => {
-    const reached = Promise.withResolvers<void>();
-    const goOn = Promise.withResolvers<void>();
-    const bucket = held(env.VAULT, /uploadPart/, reached.resolve, goOn.promise);
-    await ownSession(overBucket(bucket), async (own) => {
-      await own.session.create(order(), content.length);
-      const sender = new Sender().send(content.subarray(0, 8 * MIB + 1000));
-      const over = own.append(pieceAt(0), sender.body);
-      await reached.promise;
-      await vi.waitFor(() =>
-        expect(own.session.describe(GRANTED)).resolves.toMatchObject({ view: { offset: 8 * MIB + 1000 } }),
-      );
-      sender.send(new Uint8Array(2 * MIB)).end();
-      await scheduler.wait(20);
-      expect(await own.session.describe(GRANTED)).toMatchObject({ kind: 'view', view: { phase: 'receiving' } });
-      goOn.resolve();
-      expect(await over).toMatchObject({ kind: 'refused', code: 'file-too-large' });
-      const { offset } = own.record().written;
-      expect(await own.append(pieceAt(offset), bodyOf(content.subarray(offset)))).toMatchObject({
-        view: { phase: 'done' },
-      });
-      await expectDone(own);
-    });
-  });
-});
-
 describe('a storage that breaks while the object is read back', () => {
   it('is read on', async () => {
     const { bucket } = faultyBodies(env.VAULT, (read) => (read < 3 ? { after: 100_000, how: 'break' } : null), {
@@ -458,30 +308,3 @@ describe('a session that ended in the middle of its end', () => {
     }),
   );
 });
-
-/** A bucket whose calls of a name, or those of them that are meant, wait before they are carried out. */
-function held(
-  bucket: R2Bucket,
-  match: RegExp,
-  reached: () => void,
-  goOn: Promise<void>,
-  meant: () => boolean = () => true,
-): R2Bucket {
-  goOn.catch(() => undefined);
-  const wrap = <T extends object>(object: T): T =>
-    new Proxy(object, {
-      get(target, name) {
-        const value: unknown = Reflect.get(target, name);
-        if (typeof value !== 'function') return value;
-        if (name === 'resumeMultipartUpload') return (...args: unknown[]) => wrap(Object(value.apply(target, args)));
-        return async (...args: unknown[]) => {
-          if (match.test(String(name)) && meant()) {
-            reached();
-            await goOn;
-          }
-          return value.apply(target, args);
-        };
-      },
-    });
-  return wrap(bucket);
-}
