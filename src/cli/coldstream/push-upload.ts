@@ -94,6 +94,7 @@ class Push {
     const [receipt, sent] = await unlessAborted(session.signal, ends);
     await this.#compare(receipt, sent);
     this.#transfer.phase('done', item.size);
+    this.#transfer.at(item.size ?? sent.bytes);
     this.#transfer.end();
     await this.#record.forget();
     return receipt;
