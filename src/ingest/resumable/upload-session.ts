@@ -106,7 +106,10 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         try {
           await this.#beginJob(record);
         } catch (error) {
-          await this.#store.forget();
+          if (error instanceof JobRunning) await this.#store.forget();
+          // It may have begun all the same, and wait for an end.
+          else
+            await this.#end({ code: 'job-unavailable', detail: 'The job could not be begun. Create the upload anew.' });
           throw error;
         }
         return await this.#finishedIfSmall();
@@ -149,10 +152,8 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         this.#takeOver();
         await this.#stopFinishing();
         const record = this.#store.known;
-        this.#store.record = record.phase === 'done' ? forgotten(record) : failed(record, TERMINATED, Date.now());
-        // In the same turn, and soon: should this die before all is taken back, nobody else would know of it for days.
-        void this.#store.setAlarm(Date.now() + SESSION_RETRY_MS);
-        await this.#surely(() => settleUpload(this.#rooms, this.#store));
+        if (record.phase === 'done') this.#store.record = forgotten(record);
+        else await this.#end(TERMINATED);
         return this.#store.known;
       });
     }
@@ -182,9 +183,21 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       this.#run = run;
       try {
         await run.take(body);
+      } catch (error) {
+        const failure = this.#run === run ? this.#finalFailure(error) : null;
+        if (failure) await this.#end(failure);
+        throw error;
       } finally {
         if (this.#run === run) this.#run = null;
       }
+    }
+
+    /** The upload failed, and what is left of it is taken back: now, or by the alarm. */
+    async #end(failure: UploadFailure): Promise<void> {
+      this.#store.record = failed(this.#store.known, failure, Date.now());
+      // In the same turn: should this die before all is taken back, nobody else would know of it for days.
+      void this.#store.setAlarm(Date.now() + SESSION_RETRY_MS);
+      await this.#surely(() => settleUpload(this.#rooms, this.#store));
     }
 
     /** Who writes now, writes no more. Nobody waits for it, since it may hang on a sender who has gone. */
