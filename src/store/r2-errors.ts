@@ -5,9 +5,13 @@ export class StorageFailed extends VaultError {
   readonly operation: string;
 
   constructor(operation: string, cause: unknown) {
-    super('storage-failed', `The storage failed (${operation}). Nothing was kept of this request; try again.`, {
-      cause,
-    });
+    super(
+      'storage-failed',
+      `The storage failed (${operation}). Try again; an upload in pieces goes on where HEAD says that it stands.`,
+      {
+        cause,
+      },
+    );
     this.operation = operation;
   }
 }

@@ -2,11 +2,11 @@ import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { getBackup } from '../../../../src/catalogue/backups.ts';
 import { withWritten } from '../../../../src/ingest/resumable/upload-record.ts';
-import type { JobPublisher, JobRooms } from '../../../../src/progress/publisher.ts';
+import { type JobPublisher, type JobRooms, JobUnavailable } from '../../../../src/progress/publisher.ts';
 import { services } from '../../../../src/services.ts';
-import { R2_PART_NUMBERS, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../../../src/shared/limits.ts';
+import { MIB, R2_PART_NUMBERS, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../../../src/shared/limits.ts';
 import { backupPrefix, dataKey } from '../../../../src/store/object-keys.ts';
-import { ObjectStore } from '../../../../src/store/object-store.ts';
+import { ObjectStore, type OpenUpload } from '../../../../src/store/object-store.ts';
 import { faultyBodies, faultyBucket } from '../../../support/faulty-bucket.ts';
 import { storedKeys } from '../../../support/vault.ts';
 import { noise } from '../../codec/bytes.ts';
@@ -133,6 +133,32 @@ describe('the end of an upload', () => {
       await expectDone(own);
     });
   });
+
+  it('comes at once where its job could not be begun, which may have begun all the same', async () => {
+    const { jobs } = services(env);
+    const begin: JobRooms['begin'] = async (start) => {
+      await jobs.begin(start);
+      throw new JobUnavailable(start.job_id, new Error('the answer was lost'));
+    };
+    await ownSession(roomsWith({ jobs: { ...jobs, begin } }), async (own) => {
+      expect(await own.session.create(order(), 10)).toMatchObject({ kind: 'refused', code: 'job-unavailable' });
+      await expectFailed(own, 'job-unavailable');
+    });
+  });
+
+  it('comes while it is received, where the storage has given up its parts', () =>
+    ownSession(roomsWith(), async (own) => {
+      await own.session.create(order(), null);
+      await own.append(pieceAt(0), bodyOf(content.subarray(0, 9 * MIB)));
+      const open = own.storage.kv.get<OpenUpload>('open');
+      if (!open) throw new Error('no part was sent');
+      await services(env).store.abortUpload(open);
+      for (const _ of ['kept', 'not believed', 'believed']) {
+        const { offset } = own.record().written;
+        await own.append(pieceAt(offset), bodyOf(noise(17 * MIB)));
+      }
+      await expectFailed(own, 'stored-data-corrupt');
+    }));
 
   it('that is no good one takes everything back, once that can be done', async () => {
     const { bucket } = faultyBucket(env.VAULT, { at: 1, times: 3, match: /^list$/ });
