@@ -216,6 +216,7 @@ const BY_HAND = `
   auth="Authorization: Bearer $TOKEN"
   tus="Tus-Resumable: 1.0.0"
   type="Content-Type: application/offset+octet-stream"
+  sha1() { python3 -c "import base64, hashlib, sys; print(base64.b64encode(hashlib.sha1(sys.stdin.buffer.read()).digest()).decode())"; }
   header() { tr -d '\\r' | sed -n "s/^$1: //Ip"; }
 
   address=$(curl -fsS -D - -o /dev/null -X POST -H "$auth" -H "$tus" -H "Upload-Length: $(stat -c %s "$FILE")" \\
@@ -226,7 +227,7 @@ const BY_HAND = `
   from() { curl -fsS -H "$auth" -H "$tus" -H "$type" -H "Upload-Offset: $(at)" --data-binary @- "$@" "$upload"; }
 
   piece 5000000 | from -X PATCH
-  piece 1 | from -X PATCH -H "Upload-Checksum: sha1 $(piece 1 | openssl sha1 -binary | base64)"
+  piece 1 | from -X PATCH -H "Upload-Checksum: sha1 $(piece 1 | sha1)"
   piece 99999999 | from -X POST -H "X-HTTP-Method-Override: PATCH"
   curl -fsS -H "$auth" "$upload"
 `;
