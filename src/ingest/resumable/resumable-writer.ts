@@ -22,8 +22,8 @@ export class PieceSuperseded extends VaultError {
 }
 
 /**
- * Content that comes in pieces becomes the object that an upload in one request would make, byte for byte. No state of a
- * codec crosses a piece, because only whole frames are compressed and only whole parts are sent; what fills neither yet is
+ * Content that comes in pieces becomes the object that an upload in one request would make. No state of a codec crosses a
+ * piece, because only whole frames are compressed and only whole parts are sent; what fills neither yet is
  * kept as bytes:
  *
  *     content   |frame|frame|frame|tail       the tail waits for the rest of its frame
