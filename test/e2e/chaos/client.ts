@@ -393,7 +393,8 @@ export class Client {
     };
     this.#count(where === 'within' ? 'killed within a piece' : 'killed behind the last byte');
     const conduct = this.#conduct(piece.length, { at: where === 'within' ? this.#chance.share() : 1, act });
-    const { reply } = await this.#send(offset, piece, { conduct, note: `killed ${where}`, length: true });
+    const options = { conduct, note: `killed ${where}`, length: true };
+    const { reply } = await this.#vault.plan(() => this.#send(offset, piece, options));
     this.#upload.expect(reply, '204', '409 offset-mismatch', '409 upload-superseded');
     return null;
   }

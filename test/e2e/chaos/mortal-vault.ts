@@ -20,8 +20,9 @@ export class MortalVault {
   #dying: Promise<void> | null = null;
   /** The part of that in which it does not run. */
   #down: Promise<void> | null = null;
-  /** What the next kill waits for. */
+  /** What the next kill waits for; and what waits for kills that are planned. */
   readonly #shielded = new Set<Promise<unknown>>();
+  readonly #planned = new Set<Promise<unknown>>();
 
   private constructor(persistTo: string, vars: Readonly<Record<string, string>>) {
     this.#persistTo = persistTo;
@@ -69,9 +70,24 @@ export class MortalVault {
     return this.#dying;
   }
 
+  /**
+   * Does something that kills. Shielded work is kept waiting all along: it must not wait for what the killer holds, who
+   * waits for it.
+   */
+  async plan<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#dying || this.#shielded.size > 0) await Promise.allSettled([this.#dying, ...this.#shielded]);
+    const planned = work();
+    this.#planned.add(planned);
+    try {
+      return await planned;
+    } finally {
+      this.#planned.delete(planned);
+    }
+  }
+
   /** Does what no kill may cut. */
   async shielded<T>(work: (vault: Vault) => Promise<T>): Promise<T> {
-    while (this.#dying) await this.#dying;
+    while (this.#dying || this.#planned.size > 0) await Promise.allSettled([this.#dying, ...this.#planned]);
     const working = this.now().then(work);
     this.#shielded.add(working);
     try {

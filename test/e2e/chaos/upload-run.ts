@@ -238,7 +238,9 @@ class UploadRun {
     if (killed) this.#rooms.tally.count('killed within a DELETE');
     for (let tried = 0; tried < REMOVE_TRIES; tried++) {
       const dying = killed && tried === 0;
-      const reply = await this.#upload.remove('c0', dying ? { ...this.#whole(), deed: { at: 1, act } } : undefined);
+      const reply = dying
+        ? await this.#rooms.vault.plan(() => this.#upload.remove('c0', { ...this.#whole(), deed: { at: 1, act } }))
+        : await this.#upload.remove('c0');
       // After a kill nobody knows whether it was done.
       if (!this.#upload.expect(reply, '204') || reply.label !== 'lost') return;
     }
