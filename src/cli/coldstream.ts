@@ -41,7 +41,7 @@ const program = new Command('coldstream')
 withVault(
   program
     .command('push')
-    .description('store files; what was begun and stopped is gone on with')
+    .description('store files; what was begun and stopped goes on')
     .argument('<file...>', 'files, or - for what comes through a pipe')
     .option('--name <name>', 'what the vault calls it')
     .option('--job <id>', 'a name to watch it by')
@@ -64,7 +64,7 @@ withVault(
 withVault(
   program
     .command('pull')
-    .description('bring a backup here; what was begun and stopped is gone on with')
+    .description('bring a backup here; what was begun and stopped goes on')
     .argument('<id>', 'of the backup')
     .option('-o, --output <file>', 'a file, a directory, or - for standard output (default: its own name, here)')
     .addOption(new Option('--format <format>', 'as the stored zstd file, or as gzip').choices(['zst', 'gz']))

@@ -172,7 +172,7 @@ function readOptions(session: Session, retryFor: number): ReadOptions {
 function explained(error: unknown, { hasRanges }: Representation): unknown {
   const goesOn = hasRanges
     ? 'The same command again goes on where this one stopped.'
-    : 'A format that is made on the way cannot be gone on with: the same command begins anew.';
+    : 'A format that is made on the way cannot be resumed: the same command begins anew.';
   if (error instanceof Interrupted) return error.because(`Stopped. ${goesOn}`);
   return isPassing(error) ? new CommandFailed(`${(error as Error).message}\n${goesOn}`) : error;
 }

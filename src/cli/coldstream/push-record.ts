@@ -45,7 +45,7 @@ export class PushRecord {
     const { store, session, item } = this.#order;
     const now = { begunAt: new Date().toISOString(), state: item.state, pid: process.pid };
     await store.keep(this.#fingerprint, { ...upload, ...now }).catch((error: unknown) => {
-      session.view.note(`${item.name}: should this be stopped, it cannot be gone on with. ${causeOf(error)}.`);
+      session.view.note(`${item.name}: should this be stopped, it cannot be resumed. ${causeOf(error)}.`);
     });
   }
 

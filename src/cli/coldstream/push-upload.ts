@@ -40,7 +40,7 @@ const BEGINNINGS = 3;
 
 /**
  * Pushes one file or pipe, and gives its receipt once the vault has read back what it stored and that is what was sent.
- * A file that was begun before is gone on with; one whose upload is no longer there is begun anew.
+ * A file that was begun before is resumed; one whose upload is no longer there is begun anew.
  */
 export async function pushUpload(order: PushOrder): Promise<Receipt> {
   const { session, item } = order;
@@ -198,7 +198,7 @@ class Push {
     if (error instanceof UploadTakenOver) return error;
     await removeUpload(this.#order.session, this.#upload);
     await this.#record.forget();
-    return interrupted?.because('Stopped. A pipe cannot be gone on with; nothing was stored.') ?? error;
+    return interrupted?.because('Stopped. A pipe cannot be resumed; nothing was stored.') ?? error;
   }
 
   #howToGoOn({ url }: UploadAccess): string {

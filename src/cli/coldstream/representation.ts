@@ -11,7 +11,7 @@ export interface Representation {
   /** null: known only at its end. */
   readonly length: number | null;
   readonly etag: string | null;
-  /** Whether it can be gone on with in the middle. */
+  /** Whether it can be resumed in the middle. */
   readonly hasRanges: boolean;
   /** Lower-case hex; null where the vault cannot tell. */
   readonly sha256: string | null;

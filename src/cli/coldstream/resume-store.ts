@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'no
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** An upload that may be gone on with by another run. */
+/** An upload that another run may resume. */
 export interface OpenUpload {
   readonly url: string;
   /** The upload's own secret, good until the upload expires; empty where the vault gave none. */
@@ -17,7 +17,7 @@ export interface OpenUpload {
   readonly expiresAt: string;
 }
 
-/** Nothing is gone on with after it: the vault keeps no upload that long. */
+/** Nothing is resumed after it: the vault keeps no upload that long. */
 const OLDEST_MS = 7 * 24 * 3600 * 1000;
 
 /**
@@ -57,7 +57,7 @@ export class ResumeStore {
     await rm(this.#path(fingerprint), { force: true });
   }
 
-  /** Removes what can no longer be gone on with. */
+  /** Removes what can no longer be resumed. */
   async purge(now = Date.now()): Promise<void> {
     const names = await readdir(this.#folder).catch(() => []);
     for (const name of names) {
