@@ -172,6 +172,7 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
       );
     },
     async pause() {
+      if (finished) return;
       finished = true;
       clearInterval(timer);
       if (newest && !superseded) await call('update', { update: newest }).catch(() => undefined);

@@ -92,10 +92,13 @@ export class PieceRun {
       });
     try {
       await this.#receive(writer, record.max_bytes, body, report);
+      // While the last parts are on their way, and before something is written that all calls would wait for.
+      const told = job.pause();
       await writer.settleMost();
       signal.throwIfAborted();
       this.#note(writer);
       this.#session.rest();
+      await told;
     } catch (error) {
       await this.#endEarly(writer, error);
       // Whatever a writer meets that was taken away, is for that reason.
