@@ -1,38 +1,25 @@
 import { createHash } from 'node:crypto';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   create,
   creating,
+  creationsRefused,
   handFed,
   jobOf,
   PIECE_TYPE,
   patch,
   receiptOf,
-  rows,
   send,
   shown,
   standing,
   tus,
   uploadIn,
 } from '../support/tus.ts';
-import { expectProblem, put, sample, sha256Hex, storedKeys } from '../support/vault.ts';
+import { expectProblem, put, sample, sha256Hex } from '../support/vault.ts';
 
 const content = sample(10_000);
 
-let before: string[];
-let listed: number;
-beforeEach(async () => {
-  before = await storedKeys();
-  listed = await rows();
-});
-
-async function expectNothingMade(answer: Response, status: number, code: string): Promise<void> {
-  expect(answer.headers.get('location')).toBeNull();
-  expect(answer.headers.get('coldstream-upload-secret')).toBeNull();
-  await expectProblem(answer, status, code);
-  expect(await storedKeys()).toEqual(before);
-  expect(await rows()).toBe(listed);
-}
+const expectNothingMade = creationsRefused();
 
 describe('Upload-Defer-Length (creation-defer-length)', () => {
   it('is told by every HEAD while the length is not known, and Upload-Length from then on', async () => {

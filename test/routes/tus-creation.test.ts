@@ -1,38 +1,25 @@
 /** Creation and metadata: extensions of tus 1.0.0; names begin with the section. */
 import { env } from 'cloudflare:workers';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { KIB } from '../../src/shared/limits.ts';
 import {
   create,
   creating,
+  creationsRefused,
   jobOf,
   metadata,
   receiptOf,
-  rows,
   send,
   shown,
   standing,
   tus,
   uploadIn,
 } from '../support/tus.ts';
-import { ask, expectProblem, put, sample, sha256Hex, storedKeys } from '../support/vault.ts';
+import { ask, expectProblem, put, sample, sha256Hex } from '../support/vault.ts';
 
 const content = sample(10_000);
 
-let before: string[];
-let listed: number;
-beforeEach(async () => {
-  before = await storedKeys();
-  listed = await rows();
-});
-
-async function expectNothingMade(answer: Response, status: number, code: string): Promise<void> {
-  expect(answer.headers.get('location')).toBeNull();
-  expect(answer.headers.get('coldstream-upload-secret')).toBeNull();
-  await expectProblem(answer, status, code);
-  expect(await storedKeys()).toEqual(before);
-  expect(await rows()).toBe(listed);
-}
+const expectNothingMade = creationsRefused();
 
 describe('POST (creation)', () => {
   it('answers 201 with a relative Location, and what the upload needs from then on', async () => {

@@ -1,8 +1,8 @@
 /** tus 1.0.0 as a client says it, header by header: a test sees what it sends. */
 import { env } from 'cloudflare:workers';
-import { expect } from 'vitest';
+import { beforeEach, expect } from 'vitest';
 import { base64, utf8 } from '../../src/shared/bytes.ts';
-import { ask, type Receipt, sha256Hex } from './vault.ts';
+import { ask, expectProblem, type Receipt, sha256Hex, storedKeys } from './vault.ts';
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -250,4 +250,21 @@ export function noise(bytes: number, seed = 1): Bytes {
 /** The rows of backups that list. */
 export async function rows(): Promise<number> {
   return (await env.CATALOGUE.prepare('SELECT count(*) AS n FROM backups').first<number>('n')) ?? -1;
+}
+
+/** For a file of tests: expects that a creation was refused, and that all is as it was before the test. */
+export function creationsRefused(): (answer: Response, status: number, code: string) => Promise<void> {
+  let before: string[];
+  let listed: number;
+  beforeEach(async () => {
+    before = await storedKeys();
+    listed = await rows();
+  });
+  return async (answer, status, code) => {
+    expect(answer.headers.get('location')).toBeNull();
+    expect(answer.headers.get('coldstream-upload-secret')).toBeNull();
+    await expectProblem(answer, status, code);
+    expect(await storedKeys()).toEqual(before);
+    expect(await rows()).toBe(listed);
+  };
 }
