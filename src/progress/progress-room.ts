@@ -11,13 +11,13 @@ import {
   type JobStart,
   leaseMs,
   type Moved,
-  maySend,
   moveJob,
   noteOpen,
   passLease,
   reclaimedJob,
   runOf,
   waitingMessage,
+  waitToSend,
   withinSecond,
 } from './room-state.ts';
 
@@ -30,9 +30,10 @@ export type LeftOver = TaskRun & { readonly job_id: string; readonly open?: Open
  */
 export type Reclaim = (left: LeftOver) => Promise<'removed' | 'kept'>;
 
-/** Answer to an update: `held` asks for it again a little later, because the sockets have had enough for now. */
-export type RoomReply = { readonly kind: 'accepted'; readonly held: boolean } | { readonly kind: 'superseded' };
+/** Answer to a run: whether the job is still its own. */
+export type RoomReply = { readonly kind: 'accepted' } | { readonly kind: 'superseded' };
 
+const ACCEPTED: RoomReply = { kind: 'accepted' };
 const SUPERSEDED: RoomReply = { kind: 'superseded' };
 const NORMAL_CLOSURE = 1000;
 
@@ -49,7 +50,7 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
     readonly #env: unknown;
     #heard = false;
     #sent: number[] = [];
-    #unsent = false;
+    #later: ReturnType<typeof setTimeout> | undefined;
 
     constructor(state: DurableObjectState, env: unknown) {
       super(state, {});
@@ -79,7 +80,7 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       const moved = endJob(this.record, run_id, end, Date.now());
       if (moved.kind === 'superseded') return SUPERSEDED;
       if (moved.changed) await this.#end(moved.record);
-      return { kind: 'accepted', held: false };
+      return ACCEPTED;
     }
 
     async noteOpen(json: string): Promise<RoomReply> {
@@ -89,7 +90,7 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       this.#heard = true;
       this.record = heardFrom(noted);
       await this.persist();
-      return { kind: 'accepted', held: this.#unsent };
+      return ACCEPTED;
     }
 
     snapshot(json: string): JobMessage {
@@ -124,7 +125,6 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       if (this.record.ended_at !== undefined) return this.#forget(this.record.ended_at);
       const passed = passLease(this.record, this.#heard);
       this.#heard = false;
-      if (this.#unsent) this.#announce();
       const changed = passed !== this.record;
       this.record = passed;
       // The next alarm is set before the cleanup, so that one which is cut off is taken up again.
@@ -139,9 +139,9 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       const alive = heardFrom(moved.record);
       const worthStoring = moved.phaseChanged || alive !== moved.record;
       this.record = alive;
-      if (moved.changed || this.#unsent) this.#announce();
+      if (moved.changed) this.#announce();
       if (worthStoring) await this.persist();
-      return { kind: 'accepted', held: this.#unsent };
+      return ACCEPTED;
     }
 
     async #reclaim(taken: JobRecord): Promise<void> {
@@ -173,14 +173,18 @@ export function progressRoom(makeReclaim: (env: unknown) => Reclaim) {
       await this.state.storage.deleteAll();
     }
 
-    /** Sends the newest state to every socket, or holds it back until the second has room for it. */
+    /** Sends the newest state to every socket: now, or as soon as the second has room for it. */
     #announce(): void {
+      clearTimeout(this.#later);
       const record = this.record;
       if (!record) return;
       const now = Date.now();
       this.#sent = withinSecond(this.#sent, now);
-      this.#unsent = !maySend(this.#sent, record.message.phase);
-      if (this.#unsent) return;
+      const waitMs = waitToSend(this.#sent, record.message.phase, now);
+      if (waitMs > 0) {
+        this.#later = setTimeout(() => this.#announce(), waitMs);
+        return;
+      }
       this.#sent.push(now);
       const text = JSON.stringify(record.message);
       for (const socket of this.state.getWebSockets()) {

@@ -127,8 +127,7 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
     lastCallMs = Date.now();
     lastPhase = newest?.phase ?? lastPhase;
     try {
-      const reply = await call('update', { update: newest });
-      if (reply.kind === 'accepted' && reply.held) due = true;
+      await call('update', { update: newest });
     } catch {
       // The run matters more than the news of it: the newest state goes out with the next tick.
       due = newest !== null;

@@ -161,9 +161,14 @@ export function withinSecond(sent: readonly number[], now: number): number[] {
   return sent.filter((time) => now - time < 1000);
 }
 
-/** Whether a message may go out after those of the last second. One place is kept for the last message of the job. */
-export function maySend(sentWithinSecond: readonly number[], phase: Phase): boolean {
-  return isEnd(phase) || sentWithinSecond.length < MESSAGES_A_SECOND - 1;
+/**
+ * Milliseconds until a message may go out after those `sent` within the second, oldest first; 0 for now. One place is kept
+ * for the last message of the job.
+ */
+export function waitToSend(sent: readonly number[], phase: Phase, now: number): number {
+  const [oldest] = sent;
+  if (oldest === undefined || isEnd(phase) || sent.length < MESSAGES_A_SECOND - 1) return 0;
+  return oldest + 1000 - now;
 }
 
 function ownedBy(record: JobRecord, runId: string): boolean {

@@ -316,7 +316,7 @@ describe('one WebSocket', () => {
         );
         child.kill('SIGKILL');
         await answer;
-      } else expect((await startPatch(vault, url, from, file, '8M').answer).status).toBe(204);
+      } else expect((await startPatch(vault, url, from, file, '3M').answer).status).toBe(204);
       const offset = Number((await head(vault, url)).get('upload-offset'));
       if (index === 1) {
         expect(offset).toBeGreaterThan(from + 2 * MIB);

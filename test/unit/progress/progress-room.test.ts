@@ -238,6 +238,18 @@ describe('a run', () => {
     await watcher.until('verifying');
   });
 
+  it('shows where a run stands that rests, also when that came in a full second', async () => {
+    const job = newJob();
+    const watcher = await watch(job);
+    await begin(job, 'one');
+    for (const current of [10, 20, 30]) {
+      const piece = rooms.publisher(job, 'one');
+      piece.publish({ phase: 'receiving', current, total: 1000, message: 'Receiving' });
+      await piece.pause();
+    }
+    await vi.waitFor(() => expect(watcher.last?.current).toBe(30), { timeout: 3000 });
+  });
+
   it('never waits for and never fails by a room that cannot be reached', async () => {
     const broken = new Proxy(env.JOBS, {
       get: (target, name) => {

@@ -7,12 +7,12 @@ import {
   isTakenOver,
   type JobRecord,
   type JobStart,
-  maySend,
   moveJob,
   noteOpen,
   passLease,
   reclaimedJob,
   waitingMessage,
+  waitToSend,
   withinSecond,
 } from '../../../src/progress/room-state.ts';
 
@@ -286,11 +286,17 @@ describe('conflation', () => {
   it('lets three messages a second out, and the last one as the fourth', () => {
     const sent: number[] = [];
     for (let now = 0; now < 10_000; now += 10) {
-      if (maySend(withinSecond(sent, now), 'receiving')) sent.push(now);
+      if (waitToSend(withinSecond(sent, now), 'receiving', now) === 0) sent.push(now);
       const inSecond = withinSecond(sent, now);
       expect(inSecond.length).toBeLessThanOrEqual(3);
-      expect(maySend(inSecond, 'done') && maySend(inSecond, 'failed')).toBe(true);
+      expect([waitToSend(inSecond, 'done', now), waitToSend(inSecond, 'failed', now)]).toEqual([0, 0]);
     }
     expect(sent.length).toBe(30);
+  });
+
+  it('tells when there is room again', () => {
+    expect(waitToSend([100, 900, 1000], 'receiving', 1050)).toBe(50);
+    expect(waitToSend([900, 1000], 'receiving', 1050)).toBe(0);
+    expect(waitToSend([], 'receiving', 1050)).toBe(0);
   });
 });
