@@ -70,7 +70,8 @@ function endToEnd(): string[] {
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    // One more than the two cores of a small machine: the end-to-end tests mostly wait.
+    maxWorkers: 3,
     projects: [
       inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
@@ -82,7 +83,6 @@ export default defineConfig({
           environment: 'node',
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
         },
       },
     ],
