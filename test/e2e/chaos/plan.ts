@@ -49,7 +49,8 @@ export interface PlanOptions {
   readonly killEvery: number;
 }
 
-const NEVER_WHOLE: readonly Fate[] = ['terminate', 'abandon', 'orphan'];
+/** Those that are left in the middle: many have parts in the storage by then. */
+const LEFT: readonly Fate[] = ['terminate', 'abandon'];
 
 /** Whether it wants a vault whose uploads expire while one waits. */
 export function isShortLived({ fate }: UploadPlan): boolean {
@@ -57,7 +58,6 @@ export function isShortLived({ fate }: UploadPlan): boolean {
 }
 
 export function planUpload(number: number, chance: Chance, options: PlanOptions): UploadPlan {
-  const kind = chance.weighted<ContentKind>({ text: 15, random: 30, mixed: 25, tar: 20, 'tar.gz': 10 });
   const fate = chance.weighted<Fate>({
     finish: 74,
     forget: 4,
@@ -67,6 +67,11 @@ export function planUpload(number: number, chance: Chance, options: PlanOptions)
     linger: 4,
     orphan: 4,
   });
+  const large = LEFT.includes(fate) && chance.happens(0.6);
+  const kind = large
+    ? 'random'
+    : chance.weighted<ContentKind>({ text: 15, random: 30, mixed: 25, tar: 20, 'tar.gz': 10 });
+  const bytes = large ? chance.between(options.mostBytes / 2, options.mostBytes) : sizeOf(options.mostBytes, chance);
   const given = chance.happens(0.4) ? 'right' : null;
   return {
     number,
@@ -74,7 +79,7 @@ export function planUpload(number: number, chance: Chance, options: PlanOptions)
     jobId: `chaos-${number}`,
     kind,
     // What has no content is whole at once.
-    bytes: Math.max(NEVER_WHOLE.includes(fate) ? 1 : 0, sizeOf(options.mostBytes, chance)),
+    bytes: Math.max(LEFT.includes(fate) || fate === 'orphan' ? 1 : 0, bytes),
     compression: chance.pick([null, null, 'auto', 'zstd', 'none'] as const),
     level: chance.pick([null, null, 1, 3, 6, 9]),
     sha256: fate === 'mismatch' ? 'wrong' : given,

@@ -10,6 +10,8 @@ import type { Tally, UploadLog } from './upload-log.ts';
 
 /** How long a HEAD may take, on a machine that does much else: it must not wait for a piece. */
 const SLOWEST_HEAD_MS = 15_000;
+/** Who is refused while it sends is heard out for so long, and no longer. */
+const DRAIN_MS = 10_000;
 /** Clocks of the upload and of who watches it. */
 const EXPIRY_SLACK_MS = 1_500;
 
@@ -134,7 +136,8 @@ export class TusUpload {
 
   /** Complains of an answer that is none of these. Gives whether it is one. */
   expect(reply: Reply, ...labels: readonly string[]): boolean {
-    if (labels.includes(reply.label) || this.isGone(reply) || (reply.label === 'lost' && reply.disturbed)) return true;
+    if (labels.includes(reply.label) || this.isGone(reply)) return true;
+    if (reply.label === 'lost' && (reply.disturbed || isDrainedTooLong(reply, labels))) return true;
     const told = reply.body.toString().slice(0, 500);
     this.log.accuse(`answer ${reply.label} where there should be ${labels.join(' or ')}: ${told}`);
     return false;
@@ -332,6 +335,11 @@ export class TusUpload {
 }
 
 const AT_ONCE: Conduct = { writeBytes: () => Number.POSITIVE_INFINITY };
+
+/** A refusal that the vault did not manage to have heard out is lost, on a machine that does much else. */
+function isDrainedTooLong({ ms }: Reply, labels: readonly string[]): boolean {
+  return ms > DRAIN_MS && labels.includes('409 upload-superseded');
+}
 
 function checksumHeader({ algorithm, of }: { algorithm: string; of: Uint8Array }): string {
   return `${algorithm} ${createHash(algorithm).update(of).digest('base64')}`;

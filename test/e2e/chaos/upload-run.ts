@@ -111,7 +111,7 @@ class UploadRun {
   /** Only some of the content, where the upload is to be left. */
   #until(): number {
     const { plan, total } = this.#upload;
-    return ENDS[plan.fate].backup || plan.fate === 'mismatch' ? total : Math.floor(this.#chance.share() * total);
+    return ENDS[plan.fate].backup || plan.fate === 'mismatch' ? total : Math.floor(this.#chance.share() ** 0.5 * total);
   }
 
   /** Pauses that add up to about the time that the upload has. */
