@@ -6,6 +6,7 @@ import type { Vault } from '../clients.ts';
 const COMPLAINT = /"level":"error"|Uncaught|\[ERROR\]|code had hung|internal error|exceeded/i;
 /** A vault that does not come back was killed in the wrong moment, or the machine has other work. */
 const REPEATS = 20;
+const LAST_CHARACTERS = 3_000;
 
 /** A vault that is killed and comes back: on the same state, with the same secrets, at another address. */
 export class MortalVault {
@@ -48,6 +49,11 @@ export class MortalVault {
   /** What the runtime complained of, in all lives that have ended. */
   get complaints(): readonly string[] {
     return this.#complaints;
+  }
+
+  /** What the runtime printed last, in the life that goes on. */
+  get lastWords(): string {
+    return this.#local?.logs().slice(-LAST_CHARACTERS) ?? '';
   }
 
   get token(): string {

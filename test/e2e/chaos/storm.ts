@@ -82,7 +82,9 @@ class Storm {
         plans.filter((plan) => !isShortLived(plan)),
         vault,
       );
-      const violations = await this.#sweep(vault);
+      const violations = await this.#sweep(vault).catch((error: unknown) => [
+        `the vault cannot be asked any more (${error}); it said last: ${vault.lastWords}`,
+      ]);
       await vault.stop();
       const backups = new Map(this.#backups().map(({ backup_id, stored_size }) => [backup_id, stored_size]));
       const leftovers = findLeftovers(persistTo, backups);
