@@ -10,9 +10,10 @@ import { ByteReader } from '../shared/byte-reader.ts';
 import { hex, release } from '../shared/bytes.ts';
 import { DECODE_READ_BYTES, FRAME_BYTES } from '../shared/limits.ts';
 import { readAhead } from '../shared/streams.ts';
+import { takingTurns } from '../shared/turns.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import { readResuming } from '../store/resuming-read.ts';
+import { readWhole } from '../store/resuming-read.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
 import { readStoredFrame } from './stored-frame.ts';
 
@@ -72,10 +73,14 @@ async function checkObject(
 ): Promise<StoredCheck> {
   const key = dataKey(backup.backup_id);
   const storedDigest = sha256Digest();
-  const source = readResuming(store, key, { offset: 0, length: objectBytes }, { pieceBytes: DECODE_READ_BYTES });
-  const read = pipeline(source)
+  const turn = takingTurns();
+  const told = (piece: Uint8Array, upTo: number) => {
+    onRead(upTo);
+    return turn(piece.length);
+  };
+  const read = pipeline(readWhole(store, key, objectBytes))
     .through(digest(storedDigest))
-    .through(meter((_, bytes) => onRead(bytes)));
+    .through(meter(told));
   const pieces = readAhead(read);
   const reader = new ByteReader(pieces, Math.min(READER_BYTES, objectBytes));
   try {
@@ -202,6 +207,7 @@ async function checkFrames(
   entries: readonly SeekEntry[] | null,
 ): Promise<FramesFound> {
   const digest = sha256Digest();
+  const turn = takingTurns();
   const malformed = new Faults();
   const unlisted = new Faults();
   let checked = 0;
@@ -212,7 +218,10 @@ async function checkFrames(
     try {
       const { content, checksum } = await readStoredFrame(reader, engine, entry);
       digest.update(content);
+      const { length } = content;
       release(content);
+      // Of content too: little that is stored may hold much.
+      await turn(length);
       if (entry && entry.checksum !== (checksum ?? undefined)) unlisted.add({ reason: UNLISTED, frame, offset });
     } catch (error) {
       if (!(error instanceof MalformedZstd)) throw error;

@@ -85,12 +85,13 @@ export const KEPT_RATHER_BYTES = PART_BYTES / 2;
 /** The answer to the last piece waits for the receipt where so much content, or less, is to be read back. */
 export const FINISH_AT_ONCE_BYTES = 32 * MIB;
 /**
- * What is asked of the storage at once where an object is read back. The local one takes all of it into memory as fast as
- * it can, and nobody else has a turn until it has: of 1 GiB that were 9 s, of this half a second (November 2026).
+ * What is asked of the storage at once where a whole object is read for nobody but the vault. The local one takes all of it
+ * into memory as fast as it can, and nobody else has a turn until it has: of 1 GiB that were 9 s, of this half a second
+ * (November 2026).
  */
-export const READ_BACK_SPAN_BYTES = 32 * MIB;
-/** Content that is read back before others of the isolate have a turn: 50 ms. */
-export const READ_BACK_TURN_BYTES = 16 * MIB;
+export const WHOLE_READ_SPAN_BYTES = 32 * MIB;
+/** Bytes that are worked on before others of the isolate have a turn: 50 ms. */
+export const TURN_BYTES = 16 * MIB;
 /** Work of an upload session that failed is tried again after so long, and twice as long each time, up to: */
 export const SESSION_RETRY_MS = 5_000;
 export const SESSION_LONGEST_RETRY_MS = 10 * 60_000;

@@ -1,5 +1,5 @@
 import { withinTime } from '../shared/abort.ts';
-import { STORAGE_STALL_MS } from '../shared/limits.ts';
+import { DECODE_READ_BYTES, STORAGE_STALL_MS, WHOLE_READ_SPAN_BYTES } from '../shared/limits.ts';
 import { type PieceReader, pieceReader } from '../shared/piece-reader.ts';
 import { resilient } from '../shared/resilient.ts';
 import { ONE_TRY, type RetryPolicy, STORAGE_RETRY } from '../shared/retry.ts';
@@ -12,6 +12,8 @@ import { StoredDataLost } from './stored-data-lost.ts';
 export interface ResumingReadOptions {
   /** Bytes of a piece, and what is held. */
   readonly pieceBytes: number;
+  /** What is asked of the storage at once; all of the span by default. */
+  readonly atOnceBytes?: number;
   /** The size of the whole object, where it is known: one of another size is not the one that is meant. */
   readonly objectBytes?: number | undefined;
   /** Aborting it cancels the stream at once, also during a read or a wait, and ends the pieces with its reason. */
@@ -40,23 +42,43 @@ export async function* readResuming(
   const { signal, policy = STORAGE_RETRY } = options;
   let { first } = options;
   let version = first?.etag;
-  let opened = 0;
-  const open = async (offset: number) => {
-    const again = opened++ > 0;
-    const rest = { offset: span.offset + offset, length: span.length - offset };
-    const object = first ?? (await openAt(store, key, rest, version, signal));
-    first = undefined;
-    version = object.etag;
-    await checkSize(object, key, rest, options.objectBytes);
-    return piecesOf(object.body, rest.length, again, options);
+  const opener = (part: ByteSpan) => {
+    let opened = 0;
+    return async (offset: number) => {
+      const again = opened++ > 0;
+      const rest = { offset: part.offset + offset, length: part.length - offset };
+      const object = first ?? (await openAt(store, key, rest, version, signal));
+      first = undefined;
+      version = object.etag;
+      await checkSize(object, key, rest, options.objectBytes);
+      return piecesOf(object.body, rest.length, again, options);
+    };
   };
   if (span.length === 0 || signal?.aborted) await first?.body.cancel(signal?.reason);
   const { tries, firstWaitMs: waitMs } = policy;
+  const worthTrying = (error: unknown) => !isFinal(error);
   try {
-    const worthTrying = (error: unknown) => !isFinal(error);
-    yield* resilient(open, { length: span.length, tries, waitMs, signal, worthTrying });
+    for (const part of parts(span, options.atOnceBytes)) {
+      yield* resilient(opener(part), { length: part.length, tries, waitMs, signal, worthTrying });
+    }
   } catch (error) {
     throw signal?.aborted || isFinal(error) ? error : new StorageFailed('read', error);
+  }
+}
+
+/** All of an object, for nobody who waits for its bytes: asked for so that others of the isolate have their turns. */
+export function readWhole(store: ObjectStore, key: string, objectBytes: number): Pieces {
+  return readResuming(
+    store,
+    key,
+    { offset: 0, length: objectBytes },
+    { pieceBytes: DECODE_READ_BYTES, atOnceBytes: WHOLE_READ_SPAN_BYTES, objectBytes },
+  );
+}
+
+function* parts({ offset, length }: ByteSpan, atOnceBytes = length): Generator<ByteSpan, void, undefined> {
+  for (let from = 0; from < length; from += atOnceBytes) {
+    yield { offset: offset + from, length: Math.min(atOnceBytes, length - from) };
   }
 }
 

@@ -12,11 +12,11 @@ import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../codec/zstd/zstd-decode.ts';
 import { hex } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { DECODE_READ_BYTES, READ_BACK_SPAN_BYTES, READ_BACK_TURN_BYTES } from '../../shared/limits.ts';
 import { type Pieces, peek, readAhead } from '../../shared/streams.ts';
+import { takingTurns } from '../../shared/turns.ts';
 import { dataKey } from '../../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
-import { readResuming } from '../../store/resuming-read.ts';
+import { readWhole } from '../../store/resuming-read.ts';
 import { StoredDataLost } from '../../store/stored-data-lost.ts';
 import { type IndexBounds, MemberIndexing, membersInto } from '../member-indexing.ts';
 import { ChecksumMismatch } from '../upload.ts';
@@ -64,17 +64,15 @@ export async function readBack(
   const contentDigest = sha256Digest();
   let bytes = 0;
   let crc32 = 0;
-  let rested = 0;
+  const turn = takingTurns();
   const compare = (piece: Uint8Array, upTo: number) => {
     bytes = upTo;
     crc32 = updateCrc32(crc32, piece);
     onRead(upTo);
-    if (upTo - rested < READ_BACK_TURN_BYTES) return;
-    rested = upTo;
-    // Storage that is always ahead leaves nobody else a turn: who asks where the upload stands would wait for its end.
-    return scheduler.wait(0);
+    // Who asks where the upload stands would else wait for its end.
+    return turn(piece.length);
   };
-  const read = objectPieces(rooms.store, dataKey(backup_id), stored.bytes);
+  const read = readWhole(rooms.store, dataKey(backup_id), stored.bytes);
   const asItCame = stored.compression.codec === 'none' && sealing === null;
   const object = readAhead(asItCame ? read : pipeline(read).through(digest(storedDigest)));
   const content = unwrapped(rooms.engine, stored, sealing, object, written.offset);
@@ -126,18 +124,6 @@ async function writeIndex(
     return await indexing.write({ codec: 'zstd', points }, noteOpen);
   } catch (error) {
     throw asStoredHere(error);
-  }
-}
-
-/** Span by span (see READ_BACK_SPAN_BYTES). */
-async function* objectPieces(
-  store: ObjectStore,
-  key: string,
-  objectBytes: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for (let offset = 0; offset < objectBytes; offset += READ_BACK_SPAN_BYTES) {
-    const span = { offset, length: Math.min(READ_BACK_SPAN_BYTES, objectBytes - offset) };
-    yield* readResuming(store, key, span, { pieceBytes: DECODE_READ_BYTES, objectBytes });
   }
 }
 

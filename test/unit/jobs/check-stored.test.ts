@@ -4,6 +4,7 @@ import type { Backup } from '../../../src/catalogue/backups.ts';
 import { encodeSeekTable, parseSeekTable, type SeekEntry } from '../../../src/codec/seekable/seek-table.ts';
 import { seekableEncode } from '../../../src/codec/seekable/seekable-encoder.ts';
 import type { ZstdEngine } from '../../../src/codec/zstd/engine.ts';
+import { nativeEngine } from '../../../src/codec/zstd/native-engine.ts';
 import { checkStored, type StoredCheck } from '../../../src/jobs/check-stored.ts';
 import { concat } from '../../../src/shared/bytes.ts';
 import { FRAME_BYTES, MIB } from '../../../src/shared/limits.ts';
@@ -117,6 +118,20 @@ function numbers(seed: number): (below: number) => number {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * below);
   };
+}
+
+/** How often somebody else of the isolate has a turn meanwhile. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  const timer = setInterval(() => {
+    turns += 1;
+  }, 0);
+  try {
+    await work();
+    return turns;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 const WHOLE = { fault: null, broken_frames: 0 };
@@ -257,6 +272,12 @@ describe.each(bothEngines)('what is stored, with the $name engine', (engine) => 
     expect(fault?.reason).toBe('the data was replaced while it was read');
   });
 
+  it('leaves others of the isolate their turns, also where little that is stored holds much', async () => {
+    const { backup, stored } = await encoded(engine, new Uint8Array(16 * FRAME_BYTES), FRAME_BYTES);
+    expect(stored.length).toBeLessThan(MIB);
+    expect(await turnsDuring(() => check(engine, backup, stored))).toBeGreaterThanOrEqual(3);
+  });
+
   it('is left at once when whoever is told throws', async () => {
     const { backup, stored } = await encoded(engine, sample(3 * FRAME_BYTES), FRAME_BYTES);
     const enough = new Error('enough');
@@ -264,5 +285,27 @@ describe.each(bothEngines)('what is stored, with the $name engine', (engine) => 
       throw enough;
     };
     await expect(checkStored({ store: new OneObject(stored), engine }, backup, stop)).rejects.toBe(enough);
+  });
+});
+
+describe('what came as it is', () => {
+  it('leaves others of the isolate their turns', async () => {
+    const { backup } = await encoded(nativeEngine, new Uint8Array(0), FRAME_BYTES);
+    const stored = new Uint8Array(80 * MIB);
+    const digest = await sha256Hex(stored);
+    const plain: Backup = {
+      ...backup,
+      compression: { codec: 'none' },
+      file_size: stored.length,
+      checksum: digest,
+      stored_size: stored.length,
+      stored_checksum: digest,
+    };
+    let found: StoredCheck | undefined;
+    const turns = await turnsDuring(async () => {
+      found = await check(nativeEngine, plain, stored);
+    });
+    expect(found).toMatchObject(WHOLE);
+    expect(turns).toBeGreaterThanOrEqual(4);
   });
 });

@@ -63,6 +63,25 @@ describe('readResuming', () => {
     expect(offsets()).toEqual([0, 0, 29, 5]);
   });
 
+  it.each([1, 7, 13, 30, 64])('asks for no more than %i bytes at once, where it is told so', async (atOnceBytes) => {
+    const { read, offsets } = await faulty(inTurn());
+    expect(await collect(read({ atOnceBytes }, { offset: 2, length: 27 }))).toEqual(content.slice(2, 29));
+    const asked = Array.from({ length: Math.ceil(27 / atOnceBytes) }, (_, n) => 2 + n * atOnceBytes);
+    expect(offsets()).toEqual(asked);
+  });
+
+  it('goes on within the part of a span that broke, and in the same version of the object', async () => {
+    for (const after of everyPlace.slice(0, 10)) {
+      const { key, read, offsets } = await faulty((n) => (n === 1 ? { after, how: 'break' } : null));
+      expect(await collect(read({ atOnceBytes: 10 }))).toEqual(content);
+      expect(offsets()).toEqual([0, 10, 10 + after - (after % 7), 20]);
+      const pieces = read({ atOnceBytes: 10, pieceBytes: 10 });
+      await pieces.next();
+      await env.VAULT.put(key, content.slice().reverse());
+      await expect(pieces.next()).rejects.toMatchObject({ how: 'changed' });
+    }
+  });
+
   it('reads nothing for a span of nothing, and lets go of what was opened', async () => {
     const { key, store, read, reads } = await faulty(inTurn());
     expect(await collect(read({}, { offset: 3, length: 0 }))).toEqual(new Uint8Array());
