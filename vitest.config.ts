@@ -57,16 +57,28 @@ const CLIENTS = {
  * The end-to-end tests are the real clients' own. CI installs them (.ci/run), and there a missing one is a failure;
  * on a machine without them all other tests still run, and what was left out is said.
  */
-function endToEnd(): string[] {
+function clientsAreThere(): boolean {
   const missing = Object.entries(CLIENTS).filter(
     ([tool]) => !(process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, tool))),
   );
-  if (missing.length === 0 || process.env.CI) return ['test/e2e/**/*.test.ts'];
+  if (missing.length === 0 || process.env.CI) return true;
   const tools = missing.map(([tool]) => tool).join(', ');
   const packages = missing.map(([, name]) => name).join(' ');
   console.warn(`Left out: the end-to-end tests, which need ${tools} (apt-get install ${packages}).`);
-  return [];
+  return false;
 }
+
+function inNode(name: string, include: string[], groupOrder: number, exclude: string[] = []) {
+  const timeouts = { testTimeout: 120_000, hookTimeout: 120_000 };
+  return { test: { name, include, exclude, environment: 'node', ...timeouts, sequence: { groupOrder } } } as const;
+}
+
+/** An isolate is looked at while it rests, which it does not beside other tests: alone, after all others. */
+const ALONE = 'test/e2e/memory.test.ts';
+
+const endToEnd = clientsAreThere()
+  ? [inNode('e2e', ['test/e2e/**/*.test.ts'], 0, [ALONE]), inNode('memory', [ALONE], 1)]
+  : [];
 
 export default defineConfig({
   test: {
@@ -76,15 +88,8 @@ export default defineConfig({
       inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
       inRuntime('routes-wasm', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'wasm' }, WITHOUT_ENGINE),
-      {
-        test: {
-          name: 'e2e',
-          include: [...endToEnd(), 'test/layers.test.ts'],
-          environment: 'node',
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-        },
-      },
+      inNode('layers', ['test/layers.test.ts'], 0),
+      ...endToEnd,
     ],
   },
 });
