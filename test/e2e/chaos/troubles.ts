@@ -60,16 +60,22 @@ export async function tellLength(s: Sender, offset: number): Promise<number | nu
   return null;
 }
 
-/** The connection breaks. Without a checksum what had arrived may count. */
-async function cut(s: Sender, offset: number, checksum: boolean): Promise<number | null> {
-  const { upload } = s;
-  const piece = s.content(offset);
-  const how = s.chance.pick<Cut>(['fin', 'rst']);
-  const pauseMs = s.chance.pick([0, 0, 20, 200]);
+/** Breaks the connection one way or the other, after one of these pauses. */
+function breaking({ chance }: Sender, pausesMs: readonly number[]) {
+  const how = chance.pick<Cut>(['fin', 'rst']);
+  const pauseMs = chance.pick(pausesMs);
   const act = async () => {
     await wait(pauseMs);
     return how;
   };
+  return { how, act };
+}
+
+/** The connection breaks. Without a checksum what had arrived may count. */
+async function cut(s: Sender, offset: number, checksum: boolean): Promise<number | null> {
+  const { upload } = s;
+  const piece = s.content(offset);
+  const { how, act } = breaking(s, [0, 0, 20, 200]);
   const conduct = s.conduct(piece.length, { at: s.chance.share(), act });
   const calm = upload.isCalm;
   upload.unsettled = true;
@@ -85,12 +91,7 @@ async function cut(s: Sender, offset: number, checksum: boolean): Promise<number
 /** All is sent, and nobody is there to hear that it arrived. */
 async function loseAnswer(s: Sender, offset: number): Promise<number | null> {
   const piece = s.content(offset);
-  const how = s.chance.pick<Cut>(['fin', 'rst']);
-  const pauseMs = s.chance.pick([0, 5, 50, 400]);
-  const act = async () => {
-    await wait(pauseMs);
-    return how;
-  };
+  const { how, act } = breaking(s, [0, 5, 50, 400]);
   s.upload.unsettled = true;
   const conduct = s.conduct(piece.length, { at: 1, act });
   const checked = s.checked(piece, s.chance.happens(0.3));
