@@ -68,27 +68,28 @@ function clientsAreThere(): boolean {
   return false;
 }
 
-function inNode(name: string, include: string[], groupOrder: number, exclude: string[] = []) {
-  const timeouts = { testTimeout: 120_000, hookTimeout: 120_000 };
-  return { test: { name, include, exclude, environment: 'node', ...timeouts, sequence: { groupOrder } } } as const;
+function inNode(name: string, include: string[], more: Record<string, unknown> = {}) {
+  return { test: { name, include, environment: 'node', testTimeout: 120_000, hookTimeout: 120_000, ...more } };
 }
 
-/** An isolate is looked at while it rests, which it does not beside other tests: alone, after all others. */
-const ALONE = 'test/e2e/memory.test.ts';
+/** What happens in them has its moment, and isolates rest, only where no other test takes the time: after all others. */
+const ALONE = ['test/e2e/{killed-runtime,memory,tus-chaos}.test.ts'];
 
 const endToEnd = clientsAreThere()
-  ? [inNode('e2e', ['test/e2e/**/*.test.ts'], 0, [ALONE]), inNode('memory', [ALONE], 1)]
+  ? [
+      inNode('e2e', ['test/e2e/**/*.test.ts'], { exclude: ALONE }),
+      inNode('e2e-alone', ALONE, { fileParallelism: false, sequence: { groupOrder: 1 } }),
+    ]
   : [];
 
 export default defineConfig({
   test: {
-    // One more than the two cores of a small machine: the end-to-end tests mostly wait.
-    maxWorkers: 3,
+    maxWorkers: 2,
     projects: [
       inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
       inRuntime('routes-wasm', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'wasm' }, WITHOUT_ENGINE),
-      inNode('layers', ['test/layers.test.ts'], 0),
+      inNode('layers', ['test/layers.test.ts']),
       ...endToEnd,
     ],
   },

@@ -9,7 +9,7 @@ it('uploads in pieces lose nothing, count nothing and leave nothing, whatever br
     runs: 16,
     atOnce: 4,
     mostBytes: 18 * MIB,
-    killEvery: 6,
+    killEvery: 4,
     shortTtlSeconds: 12,
   });
   const accused = runs.filter(({ log }) => log.violations.length > 0);
