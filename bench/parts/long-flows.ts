@@ -95,7 +95,7 @@ async function watched({ what, state, work }: Flow, v8Flags: string): Promise<Ro
   }
 }
 
-/** An isolate that is at work may be asked before it has collected: once more tells what the last time has left. */
+/** An isolate that is at work makes garbage between a collection and its count: the least of some is what is held. */
 async function inMidst(sampler: HeapSampler): Promise<number> {
   let held = Number.POSITIVE_INFINITY;
   await setTimeout(COLLECT_AFTER_MS);

@@ -165,7 +165,7 @@ async function isolateRow(
 /**
  * What is held beyond what is held at rest, at every look of a whole upload. The local runtime has the Worker and the
  * object in one isolate, so the Worker's share, which passes streams on, is counted too: it is the most that the object
- * can hold. A look is two collections, the lesser of which counts: an isolate at work may be asked before it collected.
+ * can hold. A look is two collections, the lesser of which counts: an isolate at work makes garbage between a collection and its count.
  */
 async function objectRow(vault: BenchVault, client: UploadClient, content: Uint8Array, form: Form): Promise<Row> {
   const sampler = await sampleHeap(vault);
@@ -173,7 +173,6 @@ async function objectRow(vault: BenchVault, client: UploadClient, content: Uint8
   try {
     let rest = Number.POSITIVE_INFINITY;
     for (let look = 0; look < RESTING_LOOKS; look++) {
-      await (await fetch(`${vault.url}/healthz`)).text();
       rest = Math.min(rest, await collected(sampler));
       await setTimeout(LOOK_EVERY_MS);
     }

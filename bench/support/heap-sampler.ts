@@ -21,7 +21,7 @@ export interface HeapSampler {
 }
 
 export async function sampleHeap(worker: LocalWorker): Promise<HeapSampler> {
-  const isolate = await openHeap(worker.inspectorPort);
+  const isolate = await openHeap(worker.inspectorPort, async () => (await fetch(`${worker.url}/healthz`)).text());
   const runtime = runtimeProcesses(worker.pid);
   const began = Date.now();
   const samples: HeapSample[] = [];

@@ -10,7 +10,7 @@ export interface HeapUsage {
 export interface IsolateHeap {
   /** What there is, garbage included. */
   usage(): Promise<HeapUsage>;
-  /** What is left after a collection: what somebody holds, and what was made in between the two. */
+  /** What is left after a collection: what somebody holds, and what was made since. */
   collected(): Promise<HeapUsage>;
   /** Who waits for an answer is told that there is none. */
   close(): void;
@@ -24,8 +24,11 @@ interface InspectorAnswer {
 
 type Settle = (answer: InspectorAnswer) => void;
 
-/** @param inspectorPort of a `wrangler dev` on this machine */
-export async function openHeap(inspectorPort: number): Promise<IsolateHeap> {
+/**
+ * @param inspectorPort of a `wrangler dev` on this machine
+ * @param stir gives the isolate a little to do: the runtime collects in a task, and an isolate that rests runs none
+ */
+export async function openHeap(inspectorPort: number, stir: () => Promise<unknown>): Promise<IsolateHeap> {
   // The inspector's proxy lets in what says where it comes from.
   const socket = new WebSocket(await userTarget(inspectorPort), { headers: { Origin: 'http://localhost' } });
   await new Promise<void>((resolve, reject) => {
@@ -54,8 +57,11 @@ export async function openHeap(inspectorPort: number): Promise<IsolateHeap> {
   return {
     usage,
     async collected() {
-      // Not awaited: between the two calls the Worker would work on.
-      call('HeapProfiler.collectGarbage');
+      let collecting = true;
+      call('HeapProfiler.collectGarbage').then(() => {
+        collecting = false;
+      });
+      while (collecting) await stir();
       return usage();
     },
     close: () => socket.close(),

@@ -3,7 +3,7 @@
  * against. Rows go in as the vault writes them, out of a body or out of memory; pages are read by the vault's own queries.
  */
 import { insertRows } from '../../src/databases/insert-rows.ts';
-import { readPage } from '../../src/databases/read-page.ts';
+import { type Page, readPage } from '../../src/databases/read-page.ts';
 import { openTable, type Table } from '../../src/databases/table.ts';
 import { type Env, services } from '../../src/services.ts';
 import { parallelBatches } from '../../src/shared/batches.ts';
@@ -93,8 +93,8 @@ async function notePages(db: D1Database) {
   let rows = 0;
   let after: string | null = null;
   do {
-    const page: Awaited<ReturnType<typeof readPage>> = await readPage(table, after, EXPORT_PAGE_ROWS);
-    rows += page.rows.length;
+    const page: Page = await readPage(table, after, EXPORT_PAGE_ROWS);
+    for (const _ of page.rows) rows += 1;
     after = page.after;
   } while (after !== null);
   return { queries: noted.length, rows };

@@ -18,12 +18,12 @@
  */
 import { Buffer } from 'node:buffer';
 import { VaultError } from '../shared/errors.ts';
-import { D1_VALUE_BYTES, EXPORT_PAGE_BYTES, EXPORT_SLICE_BYTES } from '../shared/limits.ts';
-import { type Column, literal, type Table } from './table.ts';
+import { D1_VALUE_BYTES, EXPORT_PAGE_BYTES, EXPORT_PIECE_BYTES, EXPORT_SLICE_BYTES } from '../shared/limits.ts';
+import { literal, type Table } from './table.ts';
 
 export interface Page {
-  /** JSON text of one row each. */
-  readonly rows: readonly string[];
+  /** JSON text of one row each, in pieces that are made as they are taken, once. */
+  readonly rows: Iterable<Iterable<string>>;
   /** What to ask for the next page with; null after the last. */
   readonly after: string | null;
 }
@@ -64,19 +64,37 @@ export async function readPage(table: Table, after: string | null, rows: number)
   let read = await query(table, after, rows, 'text');
   if (read.some(([, , text]) => text?.includes(REPLACED))) {
     read = await query(table, after, rows, 'hex');
-    read = read.map(([key, bytes, hex]) => [key, bytes, hex === null ? null : decoded(table, Buffer.from(hex, 'hex'))]);
+    const decode = decoder(table);
+    read = read.map(([key, bytes, hex]) => [key, bytes, hex === null ? null : decode(Buffer.from(hex, 'hex'))]);
   }
-  const small = withBlobs(read.flatMap(([, , text]) => text ?? [])).values();
-  const texts: string[] = [];
+  const found: (string | LargeRow)[] = [];
   let bytes = 0;
   for (const [key, atMost, text] of read) {
-    const whole = text === null ? await readLargeRow(table, key) : small.next().value;
-    if (typeof whole === 'string') texts.push(whole);
+    const row = text ?? (await readLargeRow(table, key));
+    if (row !== null) found.push(row);
     bytes += atMost;
   }
   const last = read.at(-1);
   const ended = read.length < rows && bytes < EXPORT_PAGE_BYTES;
-  return { rows: texts, after: last && !ended ? last[0] : null };
+  return { rows: rowTexts(table, found), after: last && !ended ? last[0] : null };
+}
+
+/** Small rows have their BLOBs converted a group at a time, so that little is held twice. */
+function* rowTexts(table: Table, rows: readonly (string | LargeRow)[]): Generator<Iterable<string>, void, undefined> {
+  let group: string[] = [];
+  let chars = 0;
+  for (const row of rows) {
+    if (typeof row === 'string') {
+      group.push(row);
+      chars += row.length;
+      if (chars < EXPORT_PIECE_BYTES) continue;
+    }
+    for (const text of withBlobs(group)) yield [text];
+    group = [];
+    chars = 0;
+    if (typeof row !== 'string') yield largeRowText(table, row);
+  }
+  for (const text of withBlobs(group)) yield [text];
 }
 
 async function query(table: Table, after: string | null, rows: number, form: 'text' | 'hex'): Promise<Read[]> {
@@ -135,7 +153,7 @@ function balanced(terms: readonly string[], operator: string): string {
 }
 
 /**
- * The rows with their BLOBs as they are told. All at once, and all BLOBs through one buffer: what a row costs alone is six
+ * The rows with their BLOBs as they are told. All of a group at once, and all BLOBs through one buffer: what a row costs alone is six
  * times as much. JSON text of SQLite has no line breaks, so they may stand between the rows meanwhile.
  */
 function withBlobs(rows: readonly string[]): readonly string[] {
@@ -151,18 +169,20 @@ function withBlobs(rows: readonly string[]): readonly string[] {
   return pieces.join('').split('\n');
 }
 
-function blobText(bytes: Buffer, from = 0, to = bytes.length): string {
+function blobText(bytes: Buffer, from: number, to: number): string {
   return `{"$base64":"${bytes.toString('base64', from, to)}"}`;
 }
 
-const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-function decoded(table: Table, bytes: Uint8Array): string {
-  try {
-    return DECODER.decode(bytes);
-  } catch (cause) {
-    throw new TextNotUtf8(table.name, cause);
-  }
+/** @returns `decode` of a decoder of its own, which knows whose text it was */
+function decoder(table: Table): TextDecoder['decode'] {
+  const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  return (...input) => {
+    try {
+      return strict.decode(...input);
+    } catch (cause) {
+      throw new TextNotUtf8(table.name, cause);
+    }
+  };
 }
 
 /**
@@ -207,11 +227,15 @@ function compareKey(table: Table, operator: '>' | '=', values: readonly KeyValue
 /** The type of a value, and its length in bytes; of a number its text. */
 type Outline = [type: 'null' | 'integer' | 'real' | 'text' | 'blob', length: number | string];
 
-/**
- * The text of a row whose JSON is longer than D1's longest text may be: its strings and BLOBs in slices, as bytes, in one
- * transaction. Null where it is gone by now.
- */
-async function readLargeRow(table: Table, key: string): Promise<string | null> {
+/** A row whose JSON is longer than D1's longest text may be. */
+interface LargeRow {
+  readonly outline: readonly Outline[];
+  /** Of each column its string or BLOB. */
+  readonly bytes: readonly Buffer[];
+}
+
+/** Reads strings and BLOBs in slices, as bytes, in one transaction. Null where the row is gone by now. */
+async function readLargeRow(table: Table, key: string): Promise<LargeRow | null> {
   const values = parseKey(key);
   const where = `FROM ${table.quoted} WHERE ${compareKey(table, '=', values)}`;
   const prepare = (what: string) =>
@@ -224,10 +248,7 @@ async function readLargeRow(table: Table, key: string): Promise<string | null> {
     const slices = slicesOf(table, outline);
     const results = await table.db.batch<{ piece: string }>([outlining, ...slices.map(({ sql }) => prepare(sql))]);
     const [now, ...pieces] = results.map(({ results: [row] }) => row?.piece ?? null);
-    if (now === known) {
-      const bytes = table.columns.map((_, place) => Buffer.concat(bytesAt(place, slices, pieces)));
-      return assembled(table, outline, bytes);
-    }
+    if (now === known) return { outline, bytes: outline.map((_, place) => bytesAt(place, slices, pieces)) };
     known = now ?? null;
   }
   throw new RowKeepsChanging(table.name);
@@ -250,8 +271,9 @@ function slicesOf(table: Table, outline: readonly Outline[]): Slice[] {
   });
 }
 
-function bytesAt(place: number, slices: readonly Slice[], pieces: readonly (string | null)[]): Buffer[] {
-  return pieces.filter((_, n) => slices[n]?.place === place).map((piece) => Buffer.from(piece ?? '', 'hex'));
+function bytesAt(place: number, slices: readonly Slice[], pieces: readonly (string | null)[]): Buffer {
+  const ofPlace = pieces.filter((_, n) => slices[n]?.place === place);
+  return Buffer.concat(ofPlace.map((piece) => Buffer.from(piece ?? '', 'hex')));
 }
 
 function outlineText(table: Table): string {
@@ -263,13 +285,32 @@ function outlineText(table: Table): string {
   return balanced(["'['", ...outlines.flatMap((one, place) => (place === 0 ? [one] : ["','", one])), "']'"], '||');
 }
 
-function assembled(table: Table, outline: readonly Outline[], bytes: readonly Buffer[]): string {
-  const members = table.columns.map((column: Column, place) => {
+function* largeRowText(table: Table, { outline, bytes }: LargeRow): Generator<string, void, undefined> {
+  for (const [place, { name }] of table.columns.entries()) {
+    yield `${place === 0 ? '{' : ','}${JSON.stringify(name)}:`;
     const [type, digits] = outline[place] ?? ['null', 'null'];
     const value = bytes[place] ?? Buffer.alloc(0);
-    const text =
-      type === 'blob' ? blobText(value) : type === 'text' ? JSON.stringify(decoded(table, value)) : String(digits);
-    return `${JSON.stringify(column.name)}:${text}`;
-  });
-  return `{${members.join(',')}}`;
+    if (type === 'blob') yield* largeBlob(value);
+    else if (type === 'text') yield* largeText(table, value);
+    else yield String(digits);
+  }
+  yield '}';
+}
+
+function* largeBlob(bytes: Buffer): Generator<string, void, undefined> {
+  yield '{"$base64":"';
+  for (const piece of inPieces(bytes)) yield piece.toString('base64');
+  yield '"}';
+}
+
+function* largeText(table: Table, bytes: Buffer): Generator<string, void, undefined> {
+  yield '"';
+  const decode = decoder(table);
+  for (const piece of inPieces(bytes)) yield JSON.stringify(decode(piece, { stream: true })).slice(1, -1);
+  decode();
+  yield '"';
+}
+
+function* inPieces(bytes: Buffer): Generator<Buffer, void, undefined> {
+  for (let at = 0; at < bytes.length; at += EXPORT_PIECE_BYTES) yield bytes.subarray(at, at + EXPORT_PIECE_BYTES);
 }

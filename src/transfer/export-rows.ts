@@ -1,8 +1,9 @@
 import { utf8 } from '../shared/bytes.ts';
+import { EXPORT_PIECE_BYTES } from '../shared/limits.ts';
 
 export interface RowPage {
-  /** JSON text of one row each. */
-  readonly rows: readonly string[];
+  /** JSON text of one row each, in pieces. */
+  readonly rows: Iterable<Iterable<string>>;
   /** What to ask for the next page with; null after the last. */
   readonly after: string | null;
 }
@@ -19,8 +20,8 @@ const JSON_ARRAY = { first: '[', next: ',\n', end: ']\n', empty: '[]\n' };
 const JSON_LINES = { first: '', next: '\n', end: '\n', empty: '' };
 
 /**
- * Rows as text, one piece a page, each before the next page is asked for: memory is a page, and the first byte is out
- * while the rest is still to be read. An error of `pages` is thrown between pieces: what is out by then lacks the end of
+ * Rows as text, all of a page before the next page is asked for, in pieces of some {@link EXPORT_PIECE_BYTES}: memory is a
+ * page, and the first byte is out while the rest is still to be read. An error of `pages` is thrown between pieces: what is out by then lacks the end of
  * the array, so that it never parses as complete, and the stream has to break for ndjson to tell.
  */
 export async function* exportRows({ format, pages }: ExportOrder): AsyncGenerator<Uint8Array, void, undefined> {
@@ -32,8 +33,14 @@ export async function* exportRows({ format, pages }: ExportOrder): AsyncGenerato
     after = page.after;
     let text = '';
     for (const row of page.rows) {
-      text += before + row;
+      text += before;
       before = next;
+      for (const piece of row) {
+        text += piece;
+        if (text.length < EXPORT_PIECE_BYTES) continue;
+        yield utf8(text);
+        text = '';
+      }
     }
     if (after === null) text += before === next ? end : empty;
     if (text !== '') yield utf8(text);

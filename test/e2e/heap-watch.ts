@@ -11,13 +11,10 @@ const FEWEST_LOOKS = 10;
 /** Watches what an isolate holds, garbage apart, while something is done. */
 export class HeapWatch {
   readonly #heap: IsolateHeap;
-  readonly #stir: () => Promise<unknown>;
   #looks: number[] = [];
 
-  /** @param stir gives the isolate a little to do: what it gave back while it waited is told once it works again */
-  constructor(heap: IsolateHeap, stir: () => Promise<unknown>) {
+  constructor(heap: IsolateHeap) {
     this.#heap = heap;
-    this.#stir = stir;
   }
 
   /** The most that was held beyond what the isolate held at rest. What one look shows and the next does not, was garbage. */
@@ -57,7 +54,6 @@ export class HeapWatch {
   async #idleBytes(): Promise<number> {
     let least = Number.POSITIVE_INFINITY;
     for (let look = 0; look < IDLE_LOOKS; look++) {
-      await this.#stir();
       least = Math.min(least, bytesOf(await this.#heap.collected()));
       await scheduler.wait(EVERY_MS);
     }

@@ -54,7 +54,7 @@ beforeAll(async () => {
   const stateDir = files.path('state');
   const [inspectorPort] = await Promise.all([freePort(), makeFiles(), fillCatalogue(stateDir)]);
   vault = await startLocalVault({ config: CONFIG, persistTo: stateDir, migrate: false, inspectorPort });
-  watch = new HeapWatch(await openHeap(inspectorPort), () => api(vault, 'GET', '/healthz'));
+  watch = new HeapWatch(await openHeap(inspectorPort, () => api(vault, 'GET', '/healthz')));
   operations = (await api<{ memory: { operations: typeof operations } }>(vault, 'GET', '/capabilities')).body.memory
     .operations;
 });

@@ -38,7 +38,7 @@ function ownPages(catalogue: D1Database, table: string): ExportOrder['pages'] {
   }
   return async (after) => {
     const page = await exportPage(catalogue, table, after, EXPORT_PAGE_ROWS);
-    return { rows: page.rows.map((row) => JSON.stringify(row)), after: page.after };
+    return { rows: page.rows.map((row) => [JSON.stringify(row)]), after: page.after };
   };
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { readPage, TextNotUtf8 } from '../../../src/databases/read-page.ts';
+import { type Page, readPage, TextNotUtf8 } from '../../../src/databases/read-page.ts';
 import { openTable, type Table } from '../../../src/databases/table.ts';
-import { EXPORT_PAGE_BYTES } from '../../../src/shared/limits.ts';
-import { db, exported, opened, run } from './tables.ts';
+import { EXPORT_PAGE_BYTES, EXPORT_PIECE_BYTES } from '../../../src/shared/limits.ts';
+import { db, exported, opened, rowsOf, run } from './tables.ts';
 
 const ids = (rows: readonly string[]) => rows.map((row) => JSON.parse(row).id);
 
@@ -31,8 +31,8 @@ describe('a page', () => {
     const pages: number[][] = [];
     let after: string | null = null;
     do {
-      const page: Awaited<ReturnType<typeof readPage>> = await readPage(table, after, 3);
-      pages.push(ids(page.rows));
+      const page: Page = await readPage(table, after, 3);
+      pages.push(ids(rowsOf(page)));
       after = page.after;
     } while (after !== null);
     expect(pages.flat()).toEqual(Array.from({ length: count }, (_, i) => i + 1));
@@ -52,9 +52,9 @@ describe('a page', () => {
     ['large BLOBs', 'zeroblob(1900000)', 1],
   ])('ends early where its rows are large: %s', async (what, value, expected) => {
     const table = await numbered(`bounded_${what.replace(' ', '_')}`, 30, value);
-    const first = await readPage(table, null, 1_000);
-    expect(first.rows).toHaveLength(expected);
-    const bytes = first.rows.reduce((sum, row) => sum + row.length, 0);
+    const first = rowsOf(await readPage(table, null, 1_000));
+    expect(first).toHaveLength(expected);
+    const bytes = first.reduce((sum, row) => sum + row.length, 0);
     expect(bytes).toBeLessThan(EXPORT_PAGE_BYTES + 4_000_000);
     expect(ids(await exported(table))).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
   });
@@ -72,7 +72,7 @@ describe('a page', () => {
     const table = await numbered('moving', 10);
     const first = await readPage(table, null, 4);
     await run('DELETE FROM moving WHERE id IN (1, 2, 4, 5)', 'INSERT INTO moving VALUES (-1, NULL)');
-    expect(ids((await readPage(table, first.after, 4)).rows)).toEqual([6, 7, 8, 9]);
+    expect(ids(rowsOf(await readPage(table, first.after, 4)))).toEqual([6, 7, 8, 9]);
   });
 
   it.each([
@@ -134,7 +134,7 @@ describe('a page', () => {
 
   it('keeps a character that stands for broken ones, where it was there', async () => {
     const { table, count } = counted(await numbered('replaced', 3, `'a' || char(65533) || char(1)`));
-    expect((await readPage(table, null, 10)).rows[2]).toBe('{"id":3,"a":"a\uFFFD\\u0001"}');
+    expect(rowsOf(await readPage(table, null, 10))[2]).toBe('{"id":3,"a":"a\uFFFD\\u0001"}');
     expect(count.queries).toBe(2);
   });
 
@@ -149,7 +149,18 @@ describe('a page', () => {
     const name = `"broken ${bytes.slice(0, 12)}"`;
     await run(`CREATE TABLE ${name} (a)`, `INSERT INTO ${name} VALUES ('é'), (CAST(${bytes} AS TEXT))`);
     const table = await opened(name.slice(1, -1));
-    await expect(readPage(table, null, 10)).rejects.toThrow(TextNotUtf8);
+    await expect(exported(table)).rejects.toThrow(TextNotUtf8);
+  });
+
+  it.each([
+    ['BLOB', 'zeroblob(1900000)'],
+    ['text', `replace(hex(zeroblob(900000)), '0', char(1))`],
+  ])('makes the text of a large row a little at a time: of a %s', async (what, value) => {
+    const page = await readPage(await numbered(`little_${what}`, 1, value), null, 10);
+    const pieces = Array.from(page.rows, (row) => Array.from(row, (piece) => piece.length)).flat();
+    expect(pieces.length).toBeGreaterThan(5);
+    // A control character is six of JSON.
+    expect(Math.max(...pieces)).toBeLessThanOrEqual(6 * EXPORT_PIECE_BYTES);
   });
 
   it('passes over a large row that goes while it is read', async () => {
@@ -183,7 +194,7 @@ describe('a page', () => {
         },
       }),
     });
-    const [row = ''] = (await readPage(changing(2), null, 2)).rows;
+    const [row = ''] = rowsOf(await readPage(changing(2), null, 2));
     expect(JSON.parse(row).a.$base64.length).toBe(4 * Math.ceil(1_200_002 / 3));
     await expect(readPage(changing(Number.POSITIVE_INFINITY), null, 2)).rejects.toThrow('changed while it was read');
   });

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect } from 'vitest';
 import { type Inserted, type InsertOptions, insertRows } from '../../../src/databases/insert-rows.ts';
-import { readPage } from '../../../src/databases/read-page.ts';
+import { type Page, readPage } from '../../../src/databases/read-page.ts';
 import type { JsonRow } from '../../../src/databases/row-values.ts';
 import { openTable, type Table } from '../../../src/databases/table.ts';
 
@@ -19,14 +19,20 @@ export async function opened(name: string): Promise<Table> {
   return table;
 }
 
+/** Each row's text in one. */
+export function rowsOf(page: Page): string[] {
+  return Array.from(page.rows, (pieces) => [...pieces].join(''));
+}
+
 /** Everything in the table, in pages of so many rows. */
 export async function exported(table: Table, rows = 1_000): Promise<string[]> {
   const all: string[] = [];
   let after: string | null = null;
   do {
-    const page: Awaited<ReturnType<typeof readPage>> = await readPage(table, after, rows);
-    expect(page.rows.length).toBeLessThanOrEqual(rows);
-    all.push(...page.rows);
+    const page: Page = await readPage(table, after, rows);
+    const texts = rowsOf(page);
+    expect(texts.length).toBeLessThanOrEqual(rows);
+    all.push(...texts);
     after = page.after;
   } while (after !== null);
   return all;

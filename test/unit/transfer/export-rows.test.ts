@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { EXPORT_PIECE_BYTES } from '../../../src/shared/limits.ts';
 import { exportRows, type RowPage } from '../../../src/transfer/export-rows.ts';
 
 type Format = 'json' | 'ndjson';
@@ -9,9 +10,10 @@ function table(counts: number[], asked: (string | null)[] = []): (after: string 
     asked.push(after);
     const page = after === null ? 0 : Number(after);
     const before = counts.slice(0, page).reduce((sum, count) => sum + count, 0);
-    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) =>
-      JSON.stringify({ n: before + n, name: 'a,\n"é"]' }),
-    );
+    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) => [
+      `{"n":${before + n},`,
+      `"name":${JSON.stringify('a,\n"é"]')}}`,
+    ]);
     return { rows, after: page + 1 < counts.length ? String(page + 1) : null };
   };
 }
@@ -65,6 +67,21 @@ describe('an export', () => {
     await expect(reading).rejects.toThrow('D1 is away');
     expect(text).toContain('"n":3');
     expect(() => JSON.parse(text)).toThrow();
+  });
+
+  it('makes no more of a large row than it gives', async () => {
+    let made = 0;
+    function* large() {
+      for (; made < 50; made++) yield 'x'.repeat(EXPORT_PIECE_BYTES / 3);
+    }
+    const rows = exportRows({ format: 'ndjson', pages: async () => ({ rows: [large()], after: null }) });
+    let bytes = 0;
+    for await (const piece of rows) {
+      bytes += piece.length;
+      expect(piece.length).toBeLessThanOrEqual(2 * EXPORT_PIECE_BYTES);
+      expect(made * (EXPORT_PIECE_BYTES / 3)).toBeLessThanOrEqual(bytes);
+    }
+    expect(bytes).toBe(50 * (EXPORT_PIECE_BYTES / 3) + 1);
   });
 
   it('of 100,000 rows comes in pieces of a page each', async () => {
