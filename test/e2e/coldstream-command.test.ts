@@ -243,7 +243,7 @@ describe('coldstream ls, files, cat, link and watch', () => {
   it('watch a job that is over, one that runs, and one that fails', async () => {
     expect((await succeeds(['watch', 'www'])).stdout.trim()).toBe(archive.backup_id);
     const file = await files.random('watched.tar', 12 * MIB);
-    await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
+    await overLine({ bytesPerSecond: 3 * MIB }, async (line) => {
       const watching = startCommand(['watch', 'to-come', '--json']);
       const receipt = await pushed([file, '--job', 'to-come'], { line });
       const { code, stdout } = await watching.ended;
