@@ -165,7 +165,8 @@ async function isolateRow(
 /**
  * What is held beyond what is held at rest, at every look of a whole upload. The local runtime has the Worker and the
  * object in one isolate, so the Worker's share, which passes streams on, is counted too: it is the most that the object
- * can hold. A look is two collections, the lesser of which counts: an isolate at work makes garbage between a collection and its count.
+ * can hold. A look is two collections, the lesser of which counts: an isolate at work makes garbage between a collection
+ * and its count.
  */
 async function objectRow(vault: BenchVault, client: UploadClient, content: Uint8Array, form: Form): Promise<Row> {
   const sampler = await sampleHeap(vault);

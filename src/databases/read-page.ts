@@ -47,7 +47,9 @@ class RowKeepsChanging extends VaultError {
 const MARK = '\u0001';
 const REPLACED = '\uFFFD';
 const NUMBER_BYTES = 26;
-/** `{"$base64":""}` is written around a BLOB, so many bytes. */
+const BEFORE_BLOB = '{"$base64":"';
+const AFTER_BLOB = '"}';
+/** No more stands around a value in the query's text: quotes of its name, colon, comma, its own quotes or marks. */
 const AROUND_BYTES = 16;
 const READ_TRIES = 3;
 
@@ -153,8 +155,8 @@ function balanced(terms: readonly string[], operator: string): string {
 }
 
 /**
- * The rows with their BLOBs as they are told. All of a group at once, and all BLOBs through one buffer: what a row costs alone is six
- * times as much. JSON text of SQLite has no line breaks, so they may stand between the rows meanwhile.
+ * The rows with their BLOBs as they are told. All of a group at once, and all BLOBs through one buffer: what a row costs
+ * alone is six times as much. JSON text of SQLite has no line breaks, so they may stand between the rows meanwhile.
  */
 function withBlobs(rows: readonly string[]): readonly string[] {
   if (!rows.some((row) => row.includes(MARK))) return rows;
@@ -163,14 +165,10 @@ function withBlobs(rows: readonly string[]): readonly string[] {
   let at = 0;
   for (let place = 1; place < pieces.length; place += 2) {
     const end = at + (pieces[place] ?? '').length / 2;
-    pieces[place] = blobText(bytes, at, end);
+    pieces[place] = BEFORE_BLOB + bytes.toString('base64', at, end) + AFTER_BLOB;
     at = end;
   }
   return pieces.join('').split('\n');
-}
-
-function blobText(bytes: Buffer, from: number, to: number): string {
-  return `{"$base64":"${bytes.toString('base64', from, to)}"}`;
 }
 
 /** @returns `decode` of a decoder of its own, which knows whose text it was */
@@ -298,15 +296,16 @@ function* largeRowText(table: Table, { outline, bytes }: LargeRow): Generator<st
 }
 
 function* largeBlob(bytes: Buffer): Generator<string, void, undefined> {
-  yield '{"$base64":"';
+  yield BEFORE_BLOB;
   for (const piece of inPieces(bytes)) yield piece.toString('base64');
-  yield '"}';
+  yield AFTER_BLOB;
 }
 
 function* largeText(table: Table, bytes: Buffer): Generator<string, void, undefined> {
   yield '"';
   const decode = decoder(table);
   for (const piece of inPieces(bytes)) yield JSON.stringify(decode(piece, { stream: true })).slice(1, -1);
+  // Throws where the last character is cut short.
   decode();
   yield '"';
 }

@@ -1,18 +1,12 @@
+import type { Page } from '../databases/read-page.ts';
 import { utf8 } from '../shared/bytes.ts';
 import { EXPORT_PIECE_BYTES } from '../shared/limits.ts';
-
-export interface RowPage {
-  /** JSON text of one row each, in pieces. */
-  readonly rows: Iterable<Iterable<string>>;
-  /** What to ask for the next page with; null after the last. */
-  readonly after: string | null;
-}
 
 export interface ExportOrder {
   /** One JSON array, or one object a line. */
   readonly format: 'json' | 'ndjson';
   /** The page that comes after a key; null for the first. */
-  readonly pages: (after: string | null) => Promise<RowPage>;
+  readonly pages: (after: string | null) => Promise<Page>;
 }
 
 /** What stands before the first row, between two, and after the last. */
@@ -21,15 +15,16 @@ const JSON_LINES = { first: '', next: '\n', end: '\n', empty: '' };
 
 /**
  * Rows as text, all of a page before the next page is asked for, in pieces of some {@link EXPORT_PIECE_BYTES}: memory is a
- * page, and the first byte is out while the rest is still to be read. An error of `pages` is thrown between pieces: what is out by then lacks the end of
- * the array, so that it never parses as complete, and the stream has to break for ndjson to tell.
+ * page, and the first byte is out while the rest is still to be read. An error of `pages` or of a row is thrown between
+ * pieces: what is out by then lacks the end of the array, so that it never parses as complete, and the stream has to break
+ * for ndjson to tell.
  */
 export async function* exportRows({ format, pages }: ExportOrder): AsyncGenerator<Uint8Array, void, undefined> {
   const { first, next, end, empty } = format === 'json' ? JSON_ARRAY : JSON_LINES;
   let after: string | null = null;
   let before = first;
   do {
-    const page: RowPage = await pages(after);
+    const page: Page = await pages(after);
     after = page.after;
     let text = '';
     for (const row of page.rows) {

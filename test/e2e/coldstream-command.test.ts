@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -243,8 +244,9 @@ describe('coldstream ls, files, cat, link and watch', () => {
   it('watch a job that is over, one that runs, and one that fails', async () => {
     expect((await succeeds(['watch', 'www'])).stdout.trim()).toBe(archive.backup_id);
     const file = await files.random('watched.tar', 12 * MIB);
-    await overLine({ bytesPerSecond: 3 * MIB }, async (line) => {
+    await overLine({ bytesPerSecond: 8 * MIB }, async (line) => {
       const watching = startCommand(['watch', 'to-come', '--json']);
+      await once(watching.child.stdout, 'data');
       const receipt = await pushed([file, '--job', 'to-come'], { line });
       const { code, stdout } = await watching.ended;
       expect(code).toBe(0);

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
@@ -155,7 +156,7 @@ function socketAddress(jobId: string): string {
 describe('a WebSocket client in plain Python', () => {
   it('watches with a token and no Origin, is answered pong, and sees the close with 1000', async () => {
     const watching = start('python3', [PYTHON_CLIENT, socketAddress('python'), '--token', vault.token, '--ping']);
-    await new Promise((resolve) => watching.child.stdout?.once('data', resolve));
+    await once(watching.child.stdout, 'data');
     await put(vault, tar, 'python.tar', '?job_id=python');
     const { code, stdout, stderr } = await watching.ended;
     expect(code, stderr).toBe(0);

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import type { Page } from '../../../src/databases/read-page.ts';
 import { EXPORT_PIECE_BYTES } from '../../../src/shared/limits.ts';
-import { exportRows, type RowPage } from '../../../src/transfer/export-rows.ts';
+import { exportRows } from '../../../src/transfer/export-rows.ts';
 
 type Format = 'json' | 'ndjson';
 
 /** Pages with rows of the numbers given; `asked` notes what was asked for. */
-function table(counts: number[], asked: (string | null)[] = []): (after: string | null) => Promise<RowPage> {
+function table(counts: number[], asked: (string | null)[] = []): (after: string | null) => Promise<Page> {
   return async (after) => {
     asked.push(after);
     const page = after === null ? 0 : Number(after);
