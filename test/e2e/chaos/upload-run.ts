@@ -86,7 +86,8 @@ class UploadRun {
   }
 
   async toItsEnd(): Promise<Ended> {
-    if (!(await this.#create())) return { kind: 'unknown' };
+    const atOnce = await this.#create();
+    if (atOnce) return atOnce;
     const clients = this.#clients();
     try {
       await Promise.all(clients.map((client) => client.travel()));
@@ -122,24 +123,26 @@ class UploadRun {
     return () => (pauses.share() * 2 * allMs) / steps;
   }
 
-  /** False where the vault refused it, which it should not. */
-  async #create(): Promise<boolean> {
+  /** The end, where it comes with the creation: all of the content did, and is not what its sender said; or a fault. */
+  async #create(): Promise<Ended | null> {
     const { plan, log, tally } = this.#upload;
     if (!isShortLived(plan)) {
       // What was created and not told of stays until it expires: here that is days. So no kill cuts a creation.
       const reply = await this.#rooms.vault.shielded(() => this.#upload.create('c0', this.#whole()));
-      return this.#upload.expect(reply, '201') && reply.status === 201;
+      const right = this.#upload.expect(reply, '201');
+      if (right && reply.status === 422) return { kind: 'refused', code: 'checksum-mismatch' };
+      return right && reply.status === 201 ? null : { kind: 'unknown' };
     }
     const deadline = Date.now() + ORPHAN_MS;
     for (let lost = plan.fate === 'orphan'; Date.now() < deadline; lost = false) {
       const reply = await this.#upload.create('c0', lost ? this.#abrupt() : this.#whole());
-      if (reply.status === 201) return true;
+      if (reply.status === 201) return null;
       if (reply.label === 'cut') tally.count('creations lost');
-      else if (!this.#upload.expect(reply, '409 job-running')) return false;
+      else if (!this.#upload.expect(reply, '409 job-running')) return { kind: 'unknown' };
       await wait(CREATE_AGAIN_MS);
     }
     log.accuse('the job of a creation that was lost stays busy');
-    return false;
+    return { kind: 'unknown' };
   }
 
   #whole(): Conduct {
