@@ -56,6 +56,23 @@ export type ErrorCode =
   | 'index-too-new'
   | 'job-unavailable'
   | 'links-not-configured'
+  | 'unknown-option'
+  | 'option-not-applicable'
+  | 'partial-upload'
+  | 'empty-upload'
+  | 'level-too-slow'
+  | 'cross-site'
+  | 'upload-stalled'
+  | 'job-superseded'
+  | 'upload-cancelled'
+  | 'stored-data-lost'
+  | 'body-too-large'
+  | 'form-not-accepted'
+  | 'unsupported-encoding'
+  | 'broken-archive'
+  | 'too-many-attempts'
+  | 'too-many-transfers'
+  | 'busy'
   | 'internal-error';
 
 /**
