@@ -4,11 +4,20 @@ import type { Env, Services } from '../services.ts';
 
 export type Scope = 'read' | 'write' | 'admin';
 
+/** The token that a request came with. */
+export interface Credential {
+  /** `admin` for the secret `ADMIN_TOKEN`. */
+  readonly token_id: string;
+  readonly scopes: readonly string[];
+}
+
 export interface AppEnv {
   Bindings: Env;
   Variables: {
     services: Services;
     requestId: string;
+    /** Absent until a token was checked, and where a signed URL or an upload's own secret stands in for one. */
+    credential?: Credential;
     /** What went wrong, for the log. */
     failure: unknown;
   };

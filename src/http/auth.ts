@@ -4,7 +4,7 @@ import type { SessionAccess } from '../ingest/resumable/upload-session.ts';
 import { isSigned, verifyLink } from '../links/signed-link.ts';
 import { base64url, bytesFromBase64url, hex, sameSecret, sha256, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { AppContext, AppEnv, Scope } from './app-env.ts';
+import type { AppContext, AppEnv, Credential, Scope } from './app-env.ts';
 
 export class Unauthorized extends VaultError {
   constructor(detail = 'Send a token: "Authorization: Bearer TOKEN".') {
@@ -65,7 +65,8 @@ async function checkToken(c: AppContext, scope: Scope): Promise<void> {
   if (!token) throw new Unauthorized();
   const known = await knownToken(c, token);
   if (!known || known.expired) throw unknownToken();
-  checkScope(known.scopes, scope);
+  checkScope(known, scope);
+  c.set('credential', known);
 }
 
 /** What a request shows for an upload in pieces: a token that may write, or something that its session has to know. */
@@ -77,7 +78,8 @@ export async function uploadAccess(c: AppContext): Promise<SessionAccess> {
   if (!known) throw unknownToken();
   // An upload outlives the token that began it; for any other upload the token is no good any more.
   if (known.expired) return { kind: 'hash', sha256: await tokenHash(token) };
-  checkScope(known.scopes, 'write');
+  checkScope(known, 'write');
+  c.set('credential', known);
   return { kind: 'granted' };
 }
 
@@ -105,25 +107,23 @@ function unknownToken(): Unauthorized {
   return new Unauthorized('The token is unknown, expired or revoked.');
 }
 
-function checkScope(scopes: readonly string[], scope: Scope): void {
+/** Throws {@link Forbidden}. */
+export function checkScope({ scopes }: Credential, scope: Scope): void {
   if (!scopes.includes(scope) && !scopes.includes('admin')) throw new Forbidden(scope);
 }
 
 /** What a token may do, or could until it expired; null for one that there is not, or no more. */
-async function knownToken(
-  c: AppContext,
-  token: string,
-): Promise<{ readonly scopes: readonly string[]; readonly expired: boolean } | null> {
+async function knownToken(c: AppContext, token: string): Promise<(Credential & { readonly expired: boolean }) | null> {
   const { config, catalogue } = c.get('services');
   if (config.adminToken !== null && (await sameSecret(token, config.adminToken))) {
-    return { scopes: ['admin'], expired: false };
+    return { token_id: 'admin', scopes: ['admin'], expired: false };
   }
   const parsed = parseToken(token);
   if (!parsed) return null;
   const record = await findToken(catalogue, parsed.tokenId);
   if (!record || !(await sameSecret(await tokenHash(token), record.hash))) return null;
-  const { scopes, expires_at } = record;
-  return { scopes, expired: expires_at !== null && Date.parse(expires_at) <= Date.now() };
+  const { token_id, scopes, expires_at } = record;
+  return { token_id, scopes, expired: expires_at !== null && Date.parse(expires_at) <= Date.now() };
 }
 
 const TOKEN = /^cst_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})$/;
