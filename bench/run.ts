@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { codecAlone, codecTable } from './parts/codec.ts';
 import { encryption } from './parts/encryption.ts';
+import { fairness } from './parts/fairness.ts';
 import { jsonExport } from './parts/json-export.ts';
 import { jsonImport } from './parts/json-import.ts';
 import { largeUpload } from './parts/large-upload.ts';
@@ -41,6 +42,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   'codec-alone': codecAlone,
   'codec-table': codecTable,
   memory,
+  fairness,
   export: jsonExport,
   import: jsonImport,
   encryption,
