@@ -5,7 +5,12 @@
  *   npm run bench -- --quick           small and coarse: does it work
  *   npm run bench -- --only uploads    one part (may be given again)
  *   npm run bench -- --rounds 9        more pairs a ratio
- *   npm run bench -- --only large-upload    10 GiB in pieces, which is run by its name alone: three minutes, 1 GiB of disk
+ *
+ * Three parts run by their names alone:
+ *
+ *   npm run bench -- --only large-upload    10 GiB in pieces: three minutes, 1 GiB of disk
+ *   npm run bench -- --only misbehaving     honest transfers beside clients that misbehave: twelve minutes
+ *   npm run bench -- --only before-and-after --before ../old --rounds 21    transfers against another checkout
  *
  * Prints Markdown tables and writes bench/results/TIME.json. Wants curl, tar and the zstd command; lz4 if it is there.
  * Exits 1 where a bar is missed or a part fails.
@@ -15,6 +20,7 @@ import { cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { beforeAndAfter } from './parts/before-and-after.ts';
 import { codecAlone, codecTable } from './parts/codec.ts';
 import { encryption } from './parts/encryption.ts';
 import { fairness } from './parts/fairness.ts';
@@ -24,6 +30,7 @@ import { largeUpload } from './parts/large-upload.ts';
 import { longFlows } from './parts/long-flows.ts';
 import { indexedUploads, manyFiles } from './parts/member-index.ts';
 import { memory } from './parts/memory.ts';
+import { misbehaving } from './parts/misbehaving.ts';
 import { pieces } from './parts/pieces.ts';
 import { fanOut, slowSubscriber } from './parts/progress.ts';
 import { randomAccess } from './parts/random-access.ts';
@@ -54,7 +61,11 @@ const PARTS: Readonly<Record<string, Part>> = {
   'many-files': manyFiles,
 };
 /** Too long to be run with the others. */
-const BY_NAME: Readonly<Record<string, Part>> = { 'large-upload': largeUpload };
+const BY_NAME: Readonly<Record<string, Part>> = {
+  'large-upload': largeUpload,
+  misbehaving,
+  'before-and-after': beforeAndAfter,
+};
 const ALL: Readonly<Record<string, Part>> = { ...PARTS, ...BY_NAME };
 
 const { values: options } = parseArgs({
@@ -62,6 +73,7 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true, default: Object.keys(PARTS) },
     rounds: { type: 'string' },
+    before: { type: 'string' },
   },
 });
 
@@ -90,6 +102,7 @@ function prepare(): Bench {
     quick: options.quick,
     file: mixedTar(directory, fileBytes),
     fileBytes,
+    before: options.before ?? null,
     fresh: (name) => mkdtempSync(join(directory, `${name}-`)),
   };
 }

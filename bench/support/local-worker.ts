@@ -5,8 +5,9 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const WRANGLER = join(ROOT, 'node_modules', 'wrangler', 'bin', 'wrangler.js');
+/** The checkout that this file belongs to. */
+export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const WRANGLER = join('node_modules', 'wrangler', 'bin', 'wrangler.js');
 const QUIET = { ...process.env, CLOUDFLARE_CF_FETCH_ENABLED: 'false', WRANGLER_SEND_METRICS: 'false', NO_COLOR: '1' };
 const START_MS = 60_000;
 
@@ -20,25 +21,26 @@ export interface LocalWorker {
 
 /**
  * `config`: path from the project's root. `state`: the directory of R2, D1 and the Durable Objects. `v8Flags`: of the
- * whole runtime, simulators and all.
+ * whole runtime, simulators and all. `root`: the checkout whose Worker it is, with its packages installed.
  */
 export async function startWorker(
   config: string,
   state: string,
   vars: Readonly<Record<string, string>> = {},
   v8Flags = '',
+  root = ROOT,
 ): Promise<LocalWorker> {
   const [port, inspectorPort] = [await freePort(), await freePort()];
   const child = spawn(
     process.execPath,
     [
-      ...[WRANGLER, 'dev', '--config', config, '--ip', '127.0.0.1', '--port', String(port)],
+      ...[join(root, WRANGLER), 'dev', '--config', config, '--ip', '127.0.0.1', '--port', String(port)],
       ...['--inspector-ip', '127.0.0.1', '--inspector-port', String(inspectorPort)],
       ...['--persist-to', state, '--log-level', 'error', '--show-interactive-dev-session=false'],
       ...Object.entries(vars).flatMap(([name, value]) => ['--var', `${name}:${value}`]),
     ],
     // A group of its own: wrangler's runtime is a grandchild, and all of it has to stop.
-    { cwd: ROOT, env: { ...QUIET, ...withFlags(v8Flags) }, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+    { cwd: root, env: { ...QUIET, ...withFlags(v8Flags) }, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   );
   const said: string[] = [];
   child.stdout.on('data', (text) => said.push(String(text)));
@@ -68,9 +70,9 @@ function withFlags(v8Flags: string): Record<string, string> {
 }
 
 /** Runs a wrangler command to its end; throws with its output where it fails. */
-export function wrangler(...args: string[]): void {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [WRANGLER, ...args], {
-    cwd: ROOT,
+export function wrangler(args: readonly string[], root = ROOT): void {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, WRANGLER), ...args], {
+    cwd: root,
     env: { ...QUIET, CI: '1' },
     encoding: 'utf8',
   });

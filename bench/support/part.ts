@@ -11,6 +11,8 @@ export interface Bench {
   /** A mixed tar of {@link fileBytes}. */
   readonly file: string;
   readonly fileBytes: number;
+  /** Another checkout, with its packages installed, that this one is measured against; null where none was named. */
+  readonly before: string | null;
   /** A new directory for state. */
   fresh(name: string): string;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type LocalWorker, startWorker, wrangler } from './local-worker.ts';
+import { type LocalWorker, ROOT, startWorker, wrangler } from './local-worker.ts';
 
 export interface BenchVault extends LocalWorker {
   readonly token: string;
@@ -26,23 +26,36 @@ export async function startVault(
   state: string,
   vars: Readonly<Record<string, string>> = {},
   v8Flags = '',
+  root = ROOT,
 ): Promise<BenchVault> {
   const token = randomBytes(24).toString('hex');
-  migrate(config, state);
+  migrate(config, state, root);
   const secrets = { ADMIN_TOKEN: token, LINK_SIGNING_KEYS: `bench:${randomBytes(32).toString('base64url')}` };
-  const worker = await startWorker(config, state, { ...secrets, ...vars }, v8Flags);
+  const worker = await startWorker(config, state, { ...secrets, ...vars }, v8Flags, root);
   return { ...worker, token };
 }
 
-export function migrate(config: string, state: string): void {
+export function migrate(config: string, state: string, root = ROOT): void {
   for (const database of [CATALOGUE, SAMPLE]) {
-    wrangler('d1', 'migrations', 'apply', database, '--local', '--config', config, '--persist-to', state);
+    wrangler(['d1', 'migrations', 'apply', database, '--local', '--config', config, '--persist-to', state], root);
   }
 }
 
 /** Runs SQL on a database whose vault is not running. */
 export function runSql(config: string, state: string, sql: string, database = CATALOGUE): void {
-  wrangler('d1', 'execute', database, '--local', '--yes', '--config', config, '--persist-to', state, '--command', sql);
+  wrangler([
+    'd1',
+    'execute',
+    database,
+    '--local',
+    '--yes',
+    '--config',
+    config,
+    '--persist-to',
+    state,
+    '--command',
+    sql,
+  ]);
 }
 
 export function uploadUrl(vault: BenchVault, options: Readonly<Record<string, string>> = {}): string {
