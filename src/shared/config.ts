@@ -1,9 +1,12 @@
 import {
   DEFAULT_IMPORT_QUERIES,
   DEFAULT_MAX_FILE_BYTES,
+  DEFAULT_MIN_RATE,
+  DEFAULT_PEER_IDLE_MS,
   GIB,
   KIB,
   MAX_OBJECT_BYTES,
+  MAX_PEER_IDLE_MS,
   MAX_UPLOAD_TTL_MS,
   MIB,
 } from './limits.ts';
@@ -30,6 +33,12 @@ export interface Config {
   readonly maxImportQueries: number;
   /** `UPLOAD_TTL`: how long an upload in pieces may take, in ms here; `30s`, `15m`, `12h`, `6d`. Default, and at most, 6 days. */
   readonly uploadTtlMs: number;
+  /** `UPLOAD_IDLE`: a sender that moves no byte for so long is stalled, in ms here. Default 60 s, at most an hour. */
+  readonly uploadIdleMs: number;
+  /** `DOWNLOAD_IDLE`: a reader that takes no byte for so long is dropped, in ms here. Default 60 s, at most an hour. */
+  readonly downloadIdleMs: number;
+  /** `MIN_RATE`: a peer below it over a minute of waiting counts as stalled, in bytes a second. Default 1 KiB. */
+  readonly minRate: number;
   /** `RESUMABLE_DRAFT`: `1` adds the IETF's draft of resumable uploads beside tus. */
   readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
@@ -62,6 +71,9 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     defaultRecipients: words(text('DEFAULT_RECIPIENTS') ?? ''),
     maxImportQueries: parseCount('MAX_IMPORT_QUERIES', text('MAX_IMPORT_QUERIES')) ?? DEFAULT_IMPORT_QUERIES,
     uploadTtlMs: parseDuration('UPLOAD_TTL', text('UPLOAD_TTL'), MAX_UPLOAD_TTL_MS) ?? MAX_UPLOAD_TTL_MS,
+    uploadIdleMs: parseDuration('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
+    downloadIdleMs: parseDuration('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
+    minRate: parseSize('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
     resumableDraft: text('RESUMABLE_DRAFT') === '1',
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',

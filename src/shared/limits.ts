@@ -33,6 +33,12 @@ export const BUDGET_POLL_MS = 50;
 /** A share whose holder gave no sign for so long belongs to a request that the runtime has killed. */
 export const BUDGET_LEASE_MS = 60_000;
 
+/** Default of `UPLOAD_IDLE` and `DOWNLOAD_IDLE`, and the most they may be: a peer that moves nothing holds a connection. */
+export const DEFAULT_PEER_IDLE_MS = 60_000;
+export const MAX_PEER_IDLE_MS = 60 * 60_000;
+/** Default of `MIN_RATE`, in bytes a second: a peer below it trickles to keep a connection, whatever it says. */
+export const DEFAULT_MIN_RATE = KIB;
+
 /** A reader of a decoded download that takes longer for one frame is dropped: it holds memory that others wait for. */
 export const READER_STALL_MS = 5 * 60_000;
 

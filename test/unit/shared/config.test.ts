@@ -11,6 +11,9 @@ describe('the variables of a deployment', () => {
       maxRequestBytes: null,
       uploadRate: null,
       defaultRecipients: [],
+      uploadIdleMs: 60_000,
+      downloadIdleMs: 60_000,
+      minRate: KIB,
       adminToken: null,
       linkSigningKeys: '',
     });
@@ -34,6 +37,12 @@ describe('the variables of a deployment', () => {
     for (const name of ['MAX_FILE_SIZE', 'MAX_REQUEST_BYTES', 'MAX_UPLOAD_RATE']) {
       expect(() => parseConfig({ [name]: text })).toThrow(name);
     }
+  });
+
+  it('take the idle times of peers as durations, and their rate as a size', () => {
+    const config = parseConfig({ UPLOAD_IDLE: '2s', DOWNLOAD_IDLE: '5m', MIN_RATE: '2KiB' });
+    expect(config).toMatchObject({ uploadIdleMs: 2_000, downloadIdleMs: 300_000, minRate: 2 * KIB });
+    for (const name of ['UPLOAD_IDLE', 'DOWNLOAD_IDLE']) expect(() => parseConfig({ [name]: '2h' })).toThrow(name);
   });
 
   it('refuse more than the parts of one object hold', () => {
