@@ -1,7 +1,7 @@
 import { deleteBackup, getBackup } from '../catalogue/backups.ts';
 import { recordJob } from '../catalogue/jobs.ts';
 import { releaseLinksOf } from '../catalogue/upload-links.ts';
-import { backupPrefix } from '../store/object-keys.ts';
+import { removeBackupObjects } from '../store/backup-objects.ts';
 import type { ObjectStore, OpenUpload } from '../store/object-store.ts';
 
 /** What a job knows of an upload that stopped giving signs of life. */
@@ -24,7 +24,7 @@ export async function reclaim(
 ): Promise<'removed' | 'kept'> {
   if (await getBackup(catalogue, dead.backup_id)) return 'kept';
   if (dead.open) await store.abortUpload(dead.open);
-  await store.removeAll(backupPrefix(dead.backup_id));
+  await removeBackupObjects(store, dead.backup_id);
   // A row may have come between; its objects are gone, so it goes too.
   await deleteBackup(catalogue, dead.backup_id);
   await releaseLinksOf(catalogue, dead.backup_id);

@@ -13,7 +13,8 @@ import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY, PART_BYTES } from '../shared/limits.ts';
 import { type Pieces, peek, retold } from '../shared/streams.ts';
-import { backupPrefix, dataKey } from '../store/object-keys.ts';
+import { removeBackupObjects } from '../store/backup-objects.ts';
+import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import { commitBackup } from './commit-backup.ts';
@@ -239,7 +240,7 @@ async function takeBack(
   try {
     for (const each of written) await each.abort();
     await deleteBackup(rooms.catalogue, order.backup_id);
-    await rooms.store.removeAll(backupPrefix(order.backup_id));
+    await removeBackupObjects(rooms.store, order.backup_id);
   } catch (cause) {
     console.error(
       JSON.stringify({

@@ -38,15 +38,20 @@ describe('the catalogue', () => {
     expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
     await expectProblem(await ask(`/backup/${backup_id}`), 404, 'not-found');
     await expectProblem(await ask(`/backup/${backup_id}`, { method: 'DELETE' }), 404, 'not-found');
-    expect((await storedKeys()).filter((key) => key.startsWith(backup_id))).toEqual([]);
+    expect((await storedKeys()).filter((key) => key.includes(backup_id))).toEqual([]);
   });
 
   it('deletes the index of an archive too, and what was left of making it', async () => {
     const member = rawMember({ name: 'a.txt' }, 'content');
     const { backup_id } = await put('archive.tar', Uint8Array.from([...member, ...END]));
-    await env.VAULT.put(`${backup_id}/index-run/0`, 'left behind');
-    const own = async () => (await storedKeys()).filter((key) => key.startsWith(backup_id));
-    expect(await own()).toEqual(['data', 'index', 'index-run/0', 'receipt'].map((name) => `${backup_id}/${name}`));
+    await env.VAULT.put(`tmp/${backup_id}/index-run/0`, 'left behind');
+    const own = async () => (await storedKeys()).filter((key) => key.includes(backup_id));
+    expect(await own()).toEqual([
+      `data/${backup_id}`,
+      `index/${backup_id}`,
+      `receipt/${backup_id}`,
+      `tmp/${backup_id}/index-run/0`,
+    ]);
     expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
     expect(await own()).toEqual([]);
   });
@@ -55,7 +60,7 @@ describe('the catalogue', () => {
     const kept = await put('kept.tar', sample(10_000));
     const lying = await put('lying.tar', sample(10_000));
     await env.CATALOGUE.prepare('DELETE FROM backups').run();
-    await env.VAULT.put(`${lying.backup_id}/data`, 'too short');
+    await env.VAULT.put(`data/${lying.backup_id}`, 'too short');
     const result = await (await ask('/reindex', { method: 'POST' })).json<{ indexed: number; refused: string[] }>();
     expect(result.indexed).toBeGreaterThan(0);
     expect(result.refused).toEqual([lying.backup_id]);
@@ -66,7 +71,7 @@ describe('the catalogue', () => {
 
 describe('a receipt in the bucket', () => {
   async function written(backupId: string): Promise<Record<string, unknown>> {
-    const object = await env.VAULT.get(`${backupId}/receipt`);
+    const object = await env.VAULT.get(`receipt/${backupId}`);
     return (await object?.json()) ?? {};
   }
 
@@ -90,7 +95,7 @@ describe('a receipt in the bucket', () => {
   ])('that tells %s becomes a row', async (_, archive, expected) => {
     const { backup_id } = await put('told.tar', sample(10));
     const { archive: __, ...rest } = await written(backup_id);
-    await env.VAULT.put(`${backup_id}/receipt`, JSON.stringify(archive === undefined ? rest : { ...rest, archive }));
+    await env.VAULT.put(`receipt/${backup_id}`, JSON.stringify(archive === undefined ? rest : { ...rest, archive }));
     const result = await (await ask('/reindex', { method: 'POST' })).json<{ refused: string[] }>();
     expect(result.refused).not.toContain(backup_id);
     const backup = await (await ask(`/backup/${backup_id}`)).json();
@@ -102,7 +107,7 @@ describe('a receipt in the bucket', () => {
   it('with an archive that is none of ours is refused', async () => {
     const { backup_id } = await put('odd.tar', sample(10));
     const receipt = await written(backup_id);
-    await env.VAULT.put(`${backup_id}/receipt`, JSON.stringify({ ...receipt, archive: { format: 'zip' } }));
+    await env.VAULT.put(`receipt/${backup_id}`, JSON.stringify({ ...receipt, archive: { format: 'zip' } }));
     const result = await (await ask('/reindex', { method: 'POST' })).json<{ refused: string[] }>();
     expect(result.refused).toContain(backup_id);
   });

@@ -22,7 +22,7 @@ async function expectPart({ url, bytes }: Target, range: string, first: number, 
 
 describe('stored bytes that are damaged', () => {
   async function damaged(receipt: Receipt, harm: (stored: Uint8Array) => Uint8Array): Promise<void> {
-    const key = `${receipt.backup_id}/data`;
+    const key = `data/${receipt.backup_id}`;
     const object = await env.VAULT.get(key);
     await env.VAULT.put(key, harm(new Uint8Array((await object?.arrayBuffer()) ?? [])));
   }
@@ -50,11 +50,11 @@ describe('stored bytes that are damaged', () => {
   it('in the seek table are a problem for a range, or make no difference: never wrong bytes', async () => {
     const small = sample(2 * FRAME_BYTES + 100, 3);
     let receipt = await put('table.tar', small);
-    const object = await env.VAULT.get(`${receipt.backup_id}/data`);
+    const object = await env.VAULT.get(`data/${receipt.backup_id}`);
     const stored = new Uint8Array((await object?.arrayBuffer()) ?? []);
     let refused = 0;
     for (let back = 1; back <= 8 + 3 * 12 + 9; back++) {
-      await env.VAULT.put(`${receipt.backup_id}/data`, flip((length) => length - back)(stored));
+      await env.VAULT.put(`data/${receipt.backup_id}`, flip((length) => length - back)(stored));
       const response = await ask(receipt.download_url, { headers: { range: 'bytes=4194300-4194400' } });
       if (response.status === 206) {
         expect(await bodyOf(response)).toEqual(small.slice(4_194_300, 4_194_401));
@@ -76,7 +76,7 @@ describe('stored bytes that are damaged', () => {
   ] as const)('are told where the object is %s', async (_, harm) => {
     const tar = tarOf([{ path: 'm', content: content.slice(0, 50_000) }]);
     const receipt = await put('lost.tar', tar);
-    const key = `${receipt.backup_id}/data`;
+    const key = `data/${receipt.backup_id}`;
     const harmed = harm(new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? []));
     if (harmed) await env.VAULT.put(key, harmed);
     else await env.VAULT.delete(key);
@@ -95,7 +95,7 @@ describe('stored bytes that are damaged', () => {
   ] as const)('that were stored as they came are told where the object is %s', async (_, harm) => {
     const tar = tarOf([{ path: 'm', content: content.slice(0, 50_000) }]);
     const receipt = await put('lost.tar', tar, '?compression=none');
-    const key = `${receipt.backup_id}/data`;
+    const key = `data/${receipt.backup_id}`;
     const harmed = harm(tar);
     if (harmed) await env.VAULT.put(key, harmed);
     else await env.VAULT.delete(key);

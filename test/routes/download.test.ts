@@ -147,7 +147,7 @@ describe('GET /backup/{id}/download', () => {
 
   it('breaks the body when the stored data is damaged, so that it never looks whole', async () => {
     const receipt = await put('broken.tar', sample(9 * MIB, 7));
-    const key = `${receipt.backup_id}/data`;
+    const key = `data/${receipt.backup_id}`;
     const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? new ArrayBuffer(0));
     stored[stored.length >> 1] = (stored[stored.length >> 1] ?? 0) ^ 0x55;
     await env.VAULT.put(key, stored);

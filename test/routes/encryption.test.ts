@@ -66,7 +66,7 @@ describe('an upload for a recipient', () => {
     expect(new TextDecoder().decode(stored.subarray(0, 21))).toBe('age-encryption.org/v1');
     const frames = await opened(stored, mine);
     expect([...frames.subarray(0, 4)]).toEqual([0x28, 0xb5, 0x2f, 0xfd]);
-    const there = await env.VAULT.get(`${receipt.backup_id}/data`);
+    const there = await env.VAULT.get(`data/${receipt.backup_id}`);
     expect(await sha256Hex(new Uint8Array((await there?.arrayBuffer()) ?? new ArrayBuffer()))).toBe(
       await sha256Hex(stored),
     );
@@ -122,9 +122,9 @@ describe('an upload for a recipient', () => {
     for (const path of ['files', 'files/secret-name.txt', 'files/?format=tar']) {
       await expectProblem(await ask(`/backup/${receipt.backup_id}/${path}`), 409, 'backup-encrypted');
     }
-    expect((await storedKeys()).filter((key) => key.startsWith(receipt.backup_id)).sort()).toEqual([
-      `${receipt.backup_id}/data`,
-      `${receipt.backup_id}/receipt`,
+    expect((await storedKeys()).filter((key) => key.includes(receipt.backup_id)).sort()).toEqual([
+      `data/${receipt.backup_id}`,
+      `receipt/${receipt.backup_id}`,
     ]);
   });
 });
@@ -211,7 +211,7 @@ describe('an encrypted download', () => {
     ['in its last bytes', -3],
   ])('that was changed %s gives no wrong byte', async (_, at) => {
     const broken = await encrypted('broken.tar', noisy(300 * KIB), '&compression=none');
-    const key = `${broken.backup_id}/data`;
+    const key = `data/${broken.backup_id}`;
     const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? new ArrayBuffer());
     const place = at < 0 ? stored.length + at : at;
     stored[place] = (stored[place] ?? 0) ^ 1;
@@ -237,7 +237,7 @@ describe('an encrypted backup', () => {
     expect(whole).toMatchObject({ ok: true, frames_checked: 0 });
     const told = await (await ask(`/jobs/verify-${backup_id}`)).json();
     expect(told, 'no frame was seen').toMatchObject({ message: 'Verified site.tar: the SHA-256 agrees' });
-    const key = `${backup_id}/data`;
+    const key = `data/${backup_id}`;
     const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? new ArrayBuffer());
     stored[5000] = (stored[5000] ?? 0) ^ 1;
     await env.VAULT.put(key, stored);

@@ -19,7 +19,7 @@ beforeAll(async () => {
   const plain = await put('plain.tar', content, '?compression=none');
   const gz = await gzipped(content.slice(0, MIB));
   const zst = await manyFrames(content.slice(0, 3 * MIB), 100_000);
-  const stored = await env.VAULT.get(`${packed.backup_id}/data`);
+  const stored = await env.VAULT.get(`data/${packed.backup_id}`);
   const tar = tarOf([
     { path: 'before', content: 'x' },
     { path: 'member', content: content.slice(0, 5 * MIB) },

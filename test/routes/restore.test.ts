@@ -134,7 +134,7 @@ describe('POST /backup/{id}/restore', () => {
 
   it('says that what is stored is damaged, or gone', async () => {
     const { backup_id } = await put('damaged.ndjson', '{"id":1}\n'.repeat(2000), '?compression=zstd');
-    const key = `${backup_id}/data`;
+    const key = `data/${backup_id}`;
     const stored = new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? new ArrayBuffer());
     const flipped = stored.slice();
     flipped[20] = (flipped[20] ?? 0) ^ 0xff;

@@ -42,9 +42,9 @@ async function storedForm({ backup_id }: Receipt): Promise<object> {
     job_id,
     created_at,
     ...kept
-  } = JSON.parse(new TextDecoder().decode(await objectAt(`${backup_id}/receipt`)));
-  const index = await objectAt(`${backup_id}/index`);
-  const data = await objectAt(`${backup_id}/data`);
+  } = JSON.parse(new TextDecoder().decode(await objectAt(`receipt/${backup_id}`)));
+  const index = await objectAt(`index/${backup_id}`);
+  const data = await objectAt(`data/${backup_id}`);
   return { data: await sha256Hex(data), bytes: data.length, receipt: kept, index: await sha256Hex(index) };
 }
 
@@ -261,8 +261,8 @@ describe('content of more than is read back at once', () => {
       total: content.length,
     });
     const { backup_id } = await put('site.tar', content, '?compression=none');
-    expect(await sha256Hex(await objectAt(`${upload.id}/data`))).toBe(
-      await sha256Hex(await objectAt(`${backup_id}/data`)),
+    expect(await sha256Hex(await objectAt(`data/${upload.id}`))).toBe(
+      await sha256Hex(await objectAt(`data/${backup_id}`)),
     );
   });
 });

@@ -319,8 +319,8 @@ describe('PATCH (core)', () => {
     await send(upload, cut(content.subarray(50_000), [49_999]), 50_000);
     await receiptOf(upload);
     expect((await storedKeys()).filter((key) => !before.includes(key))).toEqual([
-      `${upload.id}/data`,
-      `${upload.id}/receipt`,
+      `data/${upload.id}`,
+      `receipt/${upload.id}`,
     ]);
     expect(await rows()).toBe(listed + 1);
   });

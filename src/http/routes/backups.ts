@@ -3,7 +3,8 @@ import { type Backup, deleteBackup, getBackup, listBackups } from '../../catalog
 import { reindex } from '../../ingest/reindex.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { PAGE_ROWS } from '../../shared/limits.ts';
-import { backupPrefix, receiptKey } from '../../store/object-keys.ts';
+import { removeBackupObjects } from '../../store/backup-objects.ts';
+import { receiptKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs } from '../auth.ts';
 import { json, problems } from '../openapi.ts';
@@ -76,7 +77,7 @@ export function backupRoutes(app: App): void {
     // The receipt goes first, so that a reindex cannot bring back half a backup; the row goes last, so that a
     // deletion that failed midway can be asked for again.
     await store.remove([receiptKey(backup.backup_id)]);
-    await store.removeAll(backupPrefix(backup.backup_id));
+    await removeBackupObjects(store, backup.backup_id);
     await deleteBackup(catalogue, backup.backup_id);
     return c.body(null, 204);
   });

@@ -3,7 +3,7 @@ import { noteJob } from '../../catalogue/jobs.ts';
 import { releaseLinksOf } from '../../catalogue/upload-links.ts';
 import type { JobPublisher } from '../../progress/publisher.ts';
 import { MEMORY } from '../../shared/limits.ts';
-import { backupPrefix } from '../../store/object-keys.ts';
+import { removeBackupObjects } from '../../store/backup-objects.ts';
 import { commitBackup } from '../commit-backup.ts';
 import { readBack } from './read-back.ts';
 import type { SessionRooms } from './session-rooms.ts';
@@ -109,7 +109,7 @@ export async function settleUpload(rooms: SessionRooms, store: SessionStore): Pr
 
 async function takeBack(rooms: SessionRooms, store: SessionStore, { backup_id }: UploadRecord): Promise<void> {
   for (const open of [store.open, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
-  await rooms.store.removeAll(backupPrefix(backup_id));
+  await removeBackupObjects(rooms.store, backup_id);
   await deleteBackup(rooms.catalogue, backup_id);
   await releaseLinksOf(rooms.catalogue, backup_id);
 }

@@ -30,7 +30,7 @@ function lookIntoBucket(stateDir: string, backups: ReadonlyMap<string, number>, 
   for (const db of databases(stateDir, 'r2')) {
     const data = new Set<string>();
     for (const { key, size, blob_id } of rows(db, 'SELECT key, size, blob_id FROM _mf_objects')) {
-      const [id = '', kind = ''] = String(key).split('/');
+      const [kind = '', id = ''] = String(key).split('/');
       if (!backups.has(id) || !KINDS.includes(kind)) orphans.push(`object ${key} of ${size} bytes`);
       if (kind === 'data') data.add(id);
       if (kind === 'data' && backups.has(id) && backups.get(id) !== size)

@@ -197,9 +197,9 @@ describe('a run', () => {
   it('notes an open upload durably', async () => {
     const job = newJob();
     const publisher = await begin(job);
-    await publisher.noteOpen({ key: 'backups/x/data', upload_id: 'u-1' });
+    await publisher.noteOpen({ key: 'data/x', upload_id: 'u-1' });
     expect((await stored(job)).get('data')).toMatchObject({
-      record: { open: { key: 'backups/x/data', upload_id: 'u-1' } },
+      record: { open: { key: 'data/x', upload_id: 'u-1' } },
     });
   });
 
