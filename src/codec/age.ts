@@ -13,11 +13,10 @@ import { VaultError } from '../shared/errors.ts';
 import { AGE_HEADER_BYTES } from '../shared/limits.ts';
 import type { Pieces, Stage } from '../shared/streams.ts';
 import { ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
+import { AGE_ARMOR_BEGIN, AGE_VERSION_LINE } from './age-header.ts';
 import { checkIdentity, checkRecipients } from './age-keys.ts';
 import { AgeSealer, type AgeSealing, NONCE_BYTES, payloadKey } from './age-sealer.ts';
-import { AGE_ARMOR_MAGIC, AGE_MAGIC } from './sniff.ts';
 
-const VERSION_LINE = `${AGE_MAGIC}\n`;
 /** The line of the header's authentication code, which is its last. */
 const LAST_LINE = '\n---';
 
@@ -145,7 +144,7 @@ async function* rest(reader: ByteReader): Pieces & AsyncGenerator<Uint8Array, vo
 
 /** The header to the end of its last line. It is opened as a whole, so its size is bounded. */
 async function readHeader(reader: ByteReader): Promise<Uint8Array> {
-  checkVersion(await reader.fill(VERSION_LINE.length));
+  checkVersion(await reader.fill(AGE_VERSION_LINE.length));
   let from = 0;
   while (true) {
     const { buffered } = reader;
@@ -166,11 +165,11 @@ async function readHeader(reader: ByteReader): Promise<Uint8Array> {
 }
 
 function checkVersion(first: Uint8Array): void {
-  const text = Buffer.from(first.buffer, first.byteOffset, Math.min(first.length, VERSION_LINE.length)).toString(
+  const text = Buffer.from(first.buffer, first.byteOffset, Math.min(first.length, AGE_VERSION_LINE.length)).toString(
     'latin1',
   );
-  if (text === VERSION_LINE) return;
-  if (text.startsWith(AGE_ARMOR_MAGIC))
+  if (text === AGE_VERSION_LINE) return;
+  if (text === AGE_ARMOR_BEGIN.slice(0, AGE_VERSION_LINE.length))
     throw new MalformedAge('it is in ASCII armor, and only the binary form is read', 0);
   throw new MalformedAge('no age file begins here', 0);
 }

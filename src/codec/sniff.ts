@@ -2,9 +2,10 @@
  * Whether bytes are compressed already, told from how they begin: compressing them again costs time and saves nothing.
  * The numbers are each format's own magic; brotli and raw deflate have none.
  */
+import { beginsWithAgeHeader } from './age-header.ts';
 
-/** Enough of a file for {@link isCompressedAlready}. */
-export const SNIFF_BYTES = 24;
+/** Longer than any magic number below. */
+const SNIFF_BYTES = 24;
 
 interface Magic {
   readonly at: number;
@@ -16,12 +17,6 @@ const GZIP = [0x1f, 0x8b, 0x08];
 /** RFC 8878 */
 const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
 
-/** How the first line of an age file reads, and of one in ASCII armor (https://age-encryption.org/v1). */
-export const AGE_MAGIC = 'age-encryption.org/v1';
-export const AGE_ARMOR_MAGIC = '-----BEGIN AGE';
-const AGE = ascii(AGE_MAGIC);
-const AGE_ARMOR = ascii(AGE_ARMOR_MAGIC);
-
 const MAGICS: readonly Magic[] = [
   { at: 0, bytes: GZIP },
   { at: 0, bytes: ZSTD },
@@ -29,8 +24,6 @@ const MAGICS: readonly Magic[] = [
   { at: 0, bytes: ascii('PK\x03\x04') }, // zip, and what is built on it: jar, docx, apk
   { at: 0, bytes: ascii('PK\x05\x06') }, // an empty zip
   { at: 0, bytes: [0x04, 0x22, 0x4d, 0x18] }, // lz4 frame
-  { at: 0, bytes: AGE }, // encrypted bytes look random
-  { at: 0, bytes: AGE_ARMOR },
   { at: 0, bytes: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c] }, // 7z
   { at: 0, bytes: ascii('Rar!\x1a\x07') },
   { at: 0, bytes: ascii('LZIP') },
@@ -53,14 +46,25 @@ export function compressedAs(first: Uint8Array): 'zstd' | 'gzip' | null {
   return holds(first, 0, ZSTD) || isSkippable(first) ? 'zstd' : null;
 }
 
-/** Whether bytes came encrypted in the age format. */
+/** Whether a file came encrypted in the age format. @param first bytes that {@link isEnoughToSniff}, or the whole file */
 export function isAge(first: Uint8Array): boolean {
-  return holds(first, 0, AGE) || holds(first, 0, AGE_ARMOR);
+  return beginsWithAgeHeader(first) === true;
 }
 
-/** @param first the first bytes of a file: {@link SNIFF_BYTES}, or all where it has fewer */
+/**
+ * Encrypted bytes look random, so they count as compressed.
+ *
+ * @param first bytes that {@link isEnoughToSniff}, or the whole file
+ */
 export function isCompressedAlready(first: Uint8Array): boolean {
-  return MAGICS.some(({ at, bytes }) => holds(first, at, bytes)) || isSkippable(first) || isBzip2(first);
+  return (
+    MAGICS.some(({ at, bytes }) => holds(first, at, bytes)) || isSkippable(first) || isBzip2(first) || isAge(first)
+  );
+}
+
+/** Whether more bytes would change nothing about what {@link isAge} and {@link isCompressedAlready} return. */
+export function isEnoughToSniff(first: Uint8Array): boolean {
+  return first.length >= SNIFF_BYTES && beginsWithAgeHeader(first) !== null;
 }
 
 function isSkippable(first: Uint8Array): boolean {

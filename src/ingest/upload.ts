@@ -4,7 +4,7 @@ import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
 import { seekPoints } from '../codec/seekable/seek-table-points.ts';
-import { isAge, isCompressedAlready } from '../codec/sniff.ts';
+import { isAge, isCompressedAlready, isEnoughToSniff } from '../codec/sniff.ts';
 import { compress, digest, encrypt, meter, rateLimit } from '../codec/stages.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
@@ -148,7 +148,7 @@ async function receive(
     report('receiving', `Receiving ${order.filename}`, order.total);
   };
 
-  const { first, pieces } = await peek(fromSender(order.content));
+  const { first, pieces } = await peek(fromSender(order.content), isEnoughToSniff);
   const form = storedForm(rooms, order, first);
   const contentDigest = sha256Digest();
   const storedDigest = sha256Digest();

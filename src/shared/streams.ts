@@ -1,5 +1,5 @@
 import { unlessAborted, withinTime } from './abort.ts';
-import { release } from './bytes.ts';
+import { concat, release } from './bytes.ts';
 import { pieceReader } from './piece-reader.ts';
 
 /**
@@ -85,22 +85,47 @@ export const readAhead: Stage = async function* readingAhead(source) {
 };
 
 /**
- * Pulls the first piece (no bytes where there is none) to see what a source is. `pieces` begin with it and stand in the
- * source's place; who never pulls them leaves the source himself.
+ * Pulls the first chunk (no bytes where there is none) to see what a source is, and more of them until `isEnough` or the
+ * source ends. `pieces` begin with it and replace the source; a caller that never pulls them must leave the source.
+ * Several chunks are copied into one; a first chunk that is enough stays as it is.
  */
-export async function peek(source: Pieces): Promise<{ readonly first: Uint8Array; readonly pieces: Pieces }> {
+export async function peek(
+  source: Pieces,
+  isEnough: (first: Uint8Array) => boolean = () => true,
+): Promise<{ readonly first: Uint8Array; readonly pieces: Pieces }> {
   const iterator = source[Symbol.asyncIterator]();
   const { done, value } = await iterator.next();
+  const first = done ? new Uint8Array(0) : isEnough(value) ? value : await gather(value, iterator, isEnough);
   async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       if (done) return;
-      yield value;
+      yield first;
       for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
     } finally {
       await iterator.return?.();
     }
   }
-  return { first: done ? new Uint8Array(0) : value, pieces: pieces() };
+  return { first, pieces: pieces() };
+}
+
+/** `first` and what follows it until that is enough, asked only when it has doubled: many small chunks cost linear time. */
+async function gather(
+  first: Uint8Array,
+  iterator: AsyncIterator<Uint8Array>,
+  isEnough: (held: Uint8Array) => boolean,
+): Promise<Uint8Array> {
+  let held: Uint8Array[] = [first.slice()];
+  let bytes = first.length;
+  let askedAt = bytes;
+  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+    held.push(next.value.slice());
+    bytes += next.value.length;
+    if (bytes < 2 * askedAt) continue;
+    held = [concat(held)];
+    askedAt = bytes;
+    if (isEnough(held[0] ?? first)) break;
+  }
+  return concat(held);
 }
 
 /** The pieces of `source`, whose errors are thrown as what `retell` makes of them. A consumer's own errors are its own. */

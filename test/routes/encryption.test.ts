@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers';
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { services } from '../../src/services.ts';
 import { FRAME_BYTES, KIB } from '../../src/shared/limits.ts';
@@ -270,6 +270,10 @@ describe('a vault with default recipients', () => {
       expect((await encrypted('a.tar', sample(1000))).encryption?.recipients).toEqual([forMe]);
       const came = (await put('mine.age', await ageFile('private', forMe))) as Encrypted;
       expect(came.encryption).toEqual({ format: 'age', by: 'sender', recipients: [] });
+      const dump = new TextEncoder().encode(`age-encryption.org/v1\n${'INSERT INTO shop VALUES (1);\n'.repeat(50)}`);
+      const pretender = (await put('dump.sql', dump)) as Encrypted;
+      expect(pretender.encryption).toEqual({ format: 'age', by: 'vault', recipients: [forThem] });
+      expect(await bytes(await download(pretender, theirs))).toEqual(dump);
     } finally {
       Object.defineProperty(real, 'defaultRecipients', { value: defaults, configurable: true });
     }
@@ -309,9 +313,17 @@ describe('a file that came as age', () => {
     expect(await bytes(await download(receipt, mine))).toEqual(file);
   });
 
-  it('only by its beginning is as good as any other bytes, until somebody wants to open it', async () => {
+  it('only by its first line is not believed to be encrypted', async () => {
     const receipt = (await put('fake.age', 'age-encryption.org/v1\nnothing of it')) as Encrypted;
+    expect(receipt.encryption).toBeNull();
     expect(await (await download(receipt)).text()).toBe('age-encryption.org/v1\nnothing of it');
+  });
+
+  it('is believed by its whole header in ASCII armor too', async () => {
+    const armored = armor.encode(await ageFile('private', forMe));
+    const receipt = (await put('notes.txt.age', armored)) as Encrypted;
+    expect(receipt.encryption).toEqual({ format: 'age', by: 'sender', recipients: [] });
+    expect(await (await download(receipt)).text()).toBe(armored);
     await expectProblem(await download(receipt, mine), 400, 'malformed-age');
   });
 });

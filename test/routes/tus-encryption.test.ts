@@ -100,6 +100,9 @@ describe('a vault with default recipients', () => {
       const came = await uploaded(file, [1, 1, 1], { filename: 'notes.txt.age' });
       expect(came.encryption).toEqual({ format: 'age', by: 'sender', recipients: [] });
       expect(came.stored_size).toBe(file.length);
+      const dump = new TextEncoder().encode(`age-encryption.org/v1\n${'INSERT INTO shop VALUES (1);\n'.repeat(50)}`);
+      const pretender = await uploaded(new Uint8Array(dump), [1, 22, 30], { filename: 'dump.sql' });
+      expect(pretender.encryption).toMatchObject({ by: 'vault', recipients: [forMe] });
     } finally {
       Object.defineProperty(real, 'defaultRecipients', { value: defaults, configurable: true });
     }

@@ -5,7 +5,7 @@ import { updateCrc32 } from '../../codec/crc32.ts';
 import { sha256Digest } from '../../codec/digest.ts';
 import { type Pipeline, pipeline } from '../../codec/pipeline.ts';
 import { readStoredPoints } from '../../codec/seekable/seek-table-points.ts';
-import { isAge } from '../../codec/sniff.ts';
+import { isAge, isEnoughToSniff } from '../../codec/sniff.ts';
 import { decompress, digest, meter, reopen } from '../../codec/stages.ts';
 import type { ZstdEngine } from '../../codec/zstd/engine.ts';
 import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
@@ -78,7 +78,7 @@ export async function readBack(
   const content = unwrapped(rooms.engine, stored, sealing, object, written.offset);
   let encryption: Encryption | null = null;
   try {
-    const { first, pieces } = await peek(content);
+    const { first, pieces } = await peek(content, isEnoughToSniff);
     encryption = encryptionOf(sealing, first);
     const compared = pipeline(pieces).through(meter(compare)).through(digest(contentDigest));
     for await (const _ of encryption ? compared : compared.through(membersInto(indexing)));

@@ -3,7 +3,7 @@ import { updateCrc32 } from '../../codec/crc32.ts';
 import { plainBytes } from '../../codec/plain-bytes.ts';
 import { encodeSeekTable, type SeekEntry } from '../../codec/seekable/seek-table.ts';
 import { seekEntry } from '../../codec/seekable/seekable-encoder.ts';
-import { isAge, isCompressedAlready, SNIFF_BYTES } from '../../codec/sniff.ts';
+import { isAge, isCompressedAlready, isEnoughToSniff } from '../../codec/sniff.ts';
 import type { FrameCompressor, ZstdEngine } from '../../codec/zstd/engine.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -101,7 +101,7 @@ export class ResumableWriter {
       this.#filled += taken.length;
       this.#count(taken);
       at += taken.length;
-      if (this.#compressed === null && this.#filled >= SNIFF_BYTES) await this.#decide();
+      if (this.#compressed === null && isEnoughToSniff(this.#tail.subarray(0, this.#filled))) await this.#decide();
       if (this.#filled === FRAME_BYTES) await this.#endFrame();
     }
   }

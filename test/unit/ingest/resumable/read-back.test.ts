@@ -6,11 +6,13 @@ import { readBack } from '../../../../src/ingest/resumable/read-back.ts';
 import type { SessionOrder, StoredObject } from '../../../../src/ingest/resumable/upload-record.ts';
 import { upload } from '../../../../src/ingest/upload.ts';
 import { services } from '../../../../src/services.ts';
+import { bytesFromBase64 } from '../../../../src/shared/bytes.ts';
 import { FRAME_BYTES, KIB, MIB } from '../../../../src/shared/limits.ts';
 import { dataKey, indexKey } from '../../../../src/store/object-keys.ts';
 import { ObjectStore } from '../../../../src/store/object-store.ts';
 import { faultyBodies, faultyBucket } from '../../../support/faulty-bucket.ts';
 import { sha256Hex } from '../../../support/vault.ts';
+import { ageVectors } from '../../../vectors/age.ts';
 import { firstDifference, noise } from '../../codec/bytes.ts';
 import { tarOf } from '../archives.ts';
 import { newId } from './orders.ts';
@@ -216,7 +218,7 @@ describe('an archive', () => {
 
 describe('content that came encrypted', () => {
   it('is told as an age file of its sender, and as no archive', () =>
-    stored(new TextEncoder().encode(`age-encryption.org/v1\n${'x'.repeat(1000)}`), {}, async ({ back }) => {
+    stored(bytesFromBase64(ageVectors[0]?.base64 ?? ''), {}, async ({ back }) => {
       expect(await back()).toMatchObject({
         encryption: { format: 'age', by: 'sender', recipients: [] },
         archive: null,

@@ -4,9 +4,10 @@ import { describe, expect, it } from 'vitest';
 import type { SessionOrder } from '../../../../src/ingest/resumable/upload-record.ts';
 import { upload } from '../../../../src/ingest/upload.ts';
 import { services } from '../../../../src/services.ts';
-import { concat } from '../../../../src/shared/bytes.ts';
+import { bytesFromBase64, concat } from '../../../../src/shared/bytes.ts';
 import { FRAME_BYTES, KIB, MIB, PART_BYTES } from '../../../../src/shared/limits.ts';
 import { dataKey } from '../../../../src/store/object-keys.ts';
+import { ageVectors } from '../../../vectors/age.ts';
 import { firstDifference, noise } from '../../codec/bytes.ts';
 import { numbers } from '../../shared/chance.ts';
 import { gzip } from '../archives.ts';
@@ -128,7 +129,7 @@ describe('a form that the first bytes decide', () => {
   );
 
   it('is not encrypted again where it is an age file, unless somebody says so', async () => {
-    const age = new TextEncoder().encode(`age-encryption.org/v1\n${'x'.repeat(100)}`);
+    const age = bytesFromBase64(ageVectors[0]?.base64 ?? '');
     for (const recipients of [null, [recipient]]) {
       await inStorage(async (storage) => {
         const bucket = new PartsBucket();
