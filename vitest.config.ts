@@ -85,6 +85,8 @@ const endToEnd = clientsAreThere()
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    // The vault logs each request: the report of a failing test shows its log, and a passing one shows none.
+    silent: 'passed-only',
     projects: [
       inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),

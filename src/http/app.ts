@@ -6,6 +6,8 @@ import { drain } from '../shared/drain.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { App, AppContext, AppEnv } from './app-env.ts';
 import { logRequest } from './log.ts';
+import { describeSecurity } from './openapi.ts';
+import { isNavigation, problemPage } from './pages.ts';
 import { NothingHere, problemHeaders, problemOf } from './problem.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { downloadRoutes } from './routes/download.ts';
@@ -68,7 +70,7 @@ export function createApp(): App {
   app.use('/tus/*', withTusHeaders);
   app.use('/uploads/*', withDraftHeaders);
   app.use((c, next) => (c.req.header('origin') === undefined ? next() : CROSS_ORIGIN(c, next)));
-  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
+  describeSecurity(app);
   for (const routes of [
     uploadRoutes,
     tusRoutes,
@@ -103,11 +105,13 @@ async function refuse(error: Error, c: AppContext): Promise<Response> {
   // Headers that the route had set before (Allow, Content-Range) belong to the answer.
   const headers = new Headers(c.res.headers);
   for (const [name, value] of Object.entries(problemHeaders(problem))) headers.set(name, value);
+  const shown = isNavigation(c.req.raw.headers) ? await problemPage(problem) : null;
+  for (const [name, value] of shown?.headers ?? []) headers.set(name, value);
   if (c.req.raw.body) {
     await drain(c.req.raw.body);
     headers.set('connection', 'close');
   }
-  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+  return new Response(shown?.body ?? JSON.stringify(problem), { status: problem.status, headers });
 }
 
 function finish(c: AppContext): void {

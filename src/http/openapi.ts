@@ -1,37 +1,21 @@
-import type { z } from '@hono/zod-openapi';
-import type { App } from './app-env.ts';
+import type { RouteConfig, z } from '@hono/zod-openapi';
+import type { ErrorCode } from '../shared/errors.ts';
+import { ADVICE } from './advice.ts';
+import type { App, Scope } from './app-env.ts';
+import { needs, needsOrLink, UPLOAD_KEY } from './auth.ts';
+import { curlOf } from './curl-sample.ts';
+import { type Document, operationsOf } from './document.ts';
+import { codesOf, statusOf, titleOf } from './problem.ts';
 import { ProblemSchema } from './schemas.ts';
 
 /** A JSON answer of a route. */
-export function json<S extends z.ZodType>(schema: S, description: string) {
-  return { description, content: { 'application/json': { schema } } };
+export function json<S extends z.ZodType>(schema: S, description: string, example: z.input<S>) {
+  return { description, content: { 'application/json': { schema, example } } };
 }
 
-const REFUSED: Readonly<Record<number, string>> = {
-  400: 'Bad input',
-  401: 'No valid credential',
-  403: 'Scope, signature or origin refused',
-  404: 'Not found',
-  406: 'Not available in this format',
-  409: 'Job running, link used, or a backup that is not of the kind, or encrypted',
-  410: 'The upload was terminated, expired, or failed',
-  412: 'Precondition failed, or another version of tus',
-  413: 'Too large',
-  415: 'The body comes in an encoding that is not taken',
-  416: 'Range outside of the file',
-  422: 'Checksum mismatch, a sparse file whose map cannot be used, or too many rows refused',
-  500: 'What is stored is damaged, or made by a newer version',
-  426: 'Not a WebSocket',
-  460: 'The piece does not have its checksum',
-  499: 'The sender went away: for the log',
-  502: 'Storage failed',
-  503: 'Try again later',
-};
-
-/** The statuses with which a route may refuse. */
-export function problems(...statuses: number[]) {
-  const content = { 'application/problem+json': { schema: ProblemSchema } };
-  return Object.fromEntries(statuses.map((status) => [status, { description: REFUSED[status] ?? 'Refused', content }]));
+/** A JSON body of a route. */
+export function jsonBody<S extends z.ZodType>(schema: S, example: z.input<S>) {
+  return { content: { 'application/json': { schema, example } } };
 }
 
 /** A body of bytes. */
@@ -40,19 +24,148 @@ export function binary(description: string) {
   return { description, content: { 'application/octet-stream': { schema } } };
 }
 
+/** A header of an answer. */
+export function header(description: string, example: string) {
+  return { description, schema: { type: 'string' as const }, example };
+}
+
+/** The errors that a route may answer: codes, or statuses for all of their codes. */
+export function problems(...errors: (ErrorCode | number)[]) {
+  const codes = errors.flatMap((error) => (typeof error === 'number' ? codesOf(error) : [error]));
+  return Object.fromEntries([...Map.groupBy(codes, statusOf)].map(([status, same]) => [status, problem(status, same)]));
+}
+
+function problem(status: number, codes: readonly ErrorCode[]) {
+  const [code = 'internal-error'] = codes;
+  const example = {
+    type: `/docs#${code}`,
+    title: titleOf(code),
+    status,
+    detail: ADVICE[code],
+    code,
+    request_id: '01JC8Z5V3M9QK2T7W4X6Y8B0CD',
+  };
+  return {
+    description: codes.map((one) => `\`${one}\``).join(', '),
+    content: { 'application/problem+json': { schema: ProblemSchema, example } },
+  };
+}
+
+/** The parts of a route that takes tokens: the check of the scope, and how the document describes it. */
+export function forToken(scope: Scope) {
+  return { middleware: needs(scope), ...describedAccess(scope, 'bearer') };
+}
+
+/** The parts of a route that takes tokens and signed URLs. */
+export function forTokenOrLink(scope: Scope) {
+  return { middleware: needsOrLink(scope), ...describedAccess(scope, 'bearer', 'link') };
+}
+
+/** The parts of a route that is open without a credential. */
+export const OPEN: { security: [] } = { security: [] };
+
+type SecurityScheme = 'bearer' | 'link' | 'upload';
+
+/** Roles beside a scheme that is not OAuth's are allowed since OpenAPI 3.1 (section 4.8.30). */
+export function describedAccess(scope: Scope, ...schemes: SecurityScheme[]) {
+  return {
+    security: schemes.map((scheme) => ({ [scheme]: scheme === 'bearer' ? [scope] : [] })),
+    'x-scope': scope,
+  };
+}
+
+type Responses = RouteConfig['responses'];
+
+/** Answers as HEAD gives them. */
+export function withoutBody(responses: Responses): Responses {
+  return Object.fromEntries(
+    Object.entries(responses).map(([status, response]) => [
+      status,
+      '$ref' in response ? response : { description: response.description, headers: response.headers },
+    ]),
+  );
+}
+
+/** Describes HEAD beside GET: the router answers it by the same handler. */
+export function describeHead(app: App, get: RouteConfig): void {
+  app.openAPIRegistry.registerPath({
+    ...get,
+    method: 'head',
+    operationId: `${get.operationId}Head`,
+    summary: `${get.summary}: headers only`,
+    description: 'The status and headers of GET, without a body.',
+    responses: withoutBody(get.responses),
+  });
+}
+
 export const VERSION = '0.1.0';
+
+export type Tag = 'Uploads' | 'Downloads' | 'Archives' | 'Databases' | 'Jobs' | 'Links' | 'Tokens' | 'Service';
+
+const TAGS: Readonly<Record<Tag, string>> = {
+  Uploads: 'Send files: as a form, as the raw body, or resumable in chunks (tus).',
+  Downloads: 'Backups: list, receipts, bytes, verification and deletion.',
+  Archives: 'The members of tar backups.',
+  Databases: 'Rows of D1 databases as JSON, in and out.',
+  Jobs: 'The progress of uploads, verifications and imports.',
+  Links: 'Signed URLs that work without a token.',
+  Tokens: 'Credentials with scopes. `read`: list and download. `write`: upload. `admin`: everything.',
+  Service: 'The vault itself.',
+};
 
 const INFO = {
   openapi: '3.1.0',
   info: {
     title: 'Coldstream',
     version: VERSION,
-    description: 'A backup vault on the edge: streams go into and out of R2 through zstd.',
+    description:
+      'A backup vault on the edge: streams go into and out of R2 through zstd. Sizes are bytes, times are ISO 8601 in ' +
+      'UTC, checksums are SHA-256 in lower-case hex.',
+    license: { name: 'MIT', identifier: 'MIT' },
   },
-  security: [{ bearer: [] }],
+  servers: [{ url: '/', description: 'This vault' }],
+  tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
 };
 
+const SECURITY_SCHEMES = {
+  bearer: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'A token of `POST /tokens`, or the secret `ADMIN_TOKEN`. Each operation names the scope it needs.',
+  },
+  link: {
+    type: 'apiKey',
+    in: 'query',
+    name: 'signature',
+    description: 'A signed URL, used exactly as the vault returned it. It replaces the token.',
+  },
+  upload: {
+    type: 'apiKey',
+    in: 'query',
+    name: UPLOAD_KEY,
+    description:
+      'The secret of one resumable upload, as `Coldstream-Upload-Secret` and `Location` return it. ' +
+      'It may be sent as a Bearer token too.',
+  },
+} as const;
+
+export function describeSecurity(app: App): void {
+  for (const [name, scheme] of Object.entries(SECURITY_SCHEMES)) {
+    app.openAPIRegistry.registerComponent('securitySchemes', name, scheme);
+  }
+}
+
+/** Paths of the optional protocol, which are 404 unless `RESUMABLE_DRAFT=1`. */
+const DRAFT_PATHS = '/uploads/';
+
 /** The published document, made from the routes' own schemas. */
-export function openApiDocument(app: App) {
-  return app.getOpenAPI31Document(INFO);
+export function openApiDocument(app: App, { draft }: { readonly draft: boolean }): Document {
+  const document = app.getOpenAPI31Document(INFO);
+  const paths = Object.entries(document.paths ?? {}).filter(([path]) => draft || !path.startsWith(DRAFT_PATHS));
+  for (const [path, item] of paths) {
+    for (const { method, operation } of operationsOf(item)) {
+      operation['x-codeSamples'] ??= [{ lang: 'Shell', label: 'curl', source: curlOf(method, path, operation) }];
+    }
+  }
+  return { ...document, paths: Object.fromEntries(paths) };
 }

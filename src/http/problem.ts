@@ -79,11 +79,40 @@ const PROBLEMS = {
   'links-not-configured': [503, 'Links are not configured'],
 } as const satisfies Record<ErrorCode, readonly [number, string]>;
 
-/** Hono's own refusal, which it throws for a body that is not JSON. */
-class MalformedJson extends VaultError {
-  constructor(cause: HTTPException) {
-    super('invalid-request', 'The body is not valid JSON.', { cause });
-  }
+/** Every code, in the order of their statuses. */
+export const ERROR_CODES = (Object.keys(PROBLEMS) as ErrorCode[]).sort((a, b) => PROBLEMS[a][0] - PROBLEMS[b][0]);
+
+export function statusOf(code: ErrorCode): number {
+  return PROBLEMS[code][0];
+}
+
+export function titleOf(code: ErrorCode): string {
+  return PROBLEMS[code][1];
+}
+
+export function codesOf(status: number): ErrorCode[] {
+  return ERROR_CODES.filter((code) => PROBLEMS[code][0] === status);
+}
+
+/** What the framework's own errors are here. It throws 400 for a body that is not JSON. */
+const FRAMEWORK_ERRORS: Readonly<Record<number, readonly [ErrorCode, string]>> = {
+  400: ['invalid-request', 'The body is not valid JSON.'],
+  401: ['unauthorized', 'Send a token: "Authorization: Bearer TOKEN".'],
+  403: ['cross-site', 'The request comes from a page that may not send it.'],
+  404: ['not-found', 'There is nothing at this address. See /docs.'],
+  405: ['method-not-allowed', 'This address does not take the method. OPTIONS lists those it takes.'],
+  413: ['body-too-large', 'The body is too large for this route.'],
+  415: ['unsupported-media-type', 'The route does not take a body of this type. See /docs.'],
+};
+
+/** Every status of the framework becomes a problem: a mistake of the client must not look like a fault of the vault. */
+function translated(thrown: HTTPException): VaultError | HTTPException {
+  if (thrown.status >= 500) return thrown;
+  const [code, detail] = FRAMEWORK_ERRORS[thrown.status] ?? [
+    'invalid-request',
+    'The request cannot be read. See /docs.',
+  ];
+  return new VaultError(code, detail, { cause: thrown });
 }
 
 export class NothingHere extends VaultError {
@@ -107,7 +136,7 @@ export interface Problem {
 
 /** What a client may know of an error. Anything that is not a {@link VaultError} is ours to look up by its id. */
 export function problemOf(thrown: unknown, requestId: string): Problem {
-  const error = thrown instanceof HTTPException && thrown.status === 400 ? new MalformedJson(thrown) : thrown;
+  const error = thrown instanceof HTTPException ? translated(thrown) : thrown;
   const code: ErrorCode = error instanceof VaultError ? error.code : 'internal-error';
   const detail =
     error instanceof VaultError ? error.message : `Try again; if it happens again, report request ${requestId}.`;

@@ -23,7 +23,10 @@ function wholeNumber(min: number, max: number) {
     .openapi({ type: 'integer', minimum: min, maximum: max });
 }
 
-export const jobId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 of A-Z a-z 0-9 _ -');
+export const jobId = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 of A-Z a-z 0-9 _ -')
+  .openapi({ example: 'nightly' });
 
 const RefusedRowSchema = z
   .object({

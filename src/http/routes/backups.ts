@@ -6,8 +6,8 @@ import { PAGE_ROWS } from '../../shared/limits.ts';
 import { removeBackupObjects } from '../../store/backup-objects.ts';
 import { receiptKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs } from '../auth.ts';
-import { json, problems } from '../openapi.ts';
+import { BACKUP, BACKUP_PAGE, REINDEXED } from '../examples.ts';
+import { forToken, json, problems } from '../openapi.ts';
 import { BackupPageSchema, BackupParam, BackupSchema, PageQuery, ReindexSchema } from '../schemas.ts';
 import { backupView } from '../views.ts';
 
@@ -26,40 +26,48 @@ export async function knownBackup(c: AppContext, backupId: string): Promise<Back
 const listRoute = createRoute({
   method: 'get',
   path: '/backup',
-  summary: 'The backups, newest first',
-  tags: ['Catalogue'],
-  middleware: needs('read'),
+  operationId: 'listBackups',
+  summary: 'List backups',
+  description: 'Newest first. There are more pages as long as `cursor` is not null.',
+  tags: ['Downloads'],
+  ...forToken('read'),
   request: { query: PageQuery },
-  responses: { 200: json(BackupPageSchema, 'A page'), ...problems(400, 401, 403) },
+  responses: { 200: json(BackupPageSchema, 'A page of backups', BACKUP_PAGE), ...problems(400, 401, 403) },
 });
 
 const getRoute = createRoute({
   method: 'get',
   path: '/backup/{backup_id}',
-  summary: 'The receipt of one backup',
-  tags: ['Catalogue'],
-  middleware: needs('read'),
+  operationId: 'getBackup',
+  summary: 'Get the receipt of a backup',
+  description: 'What the vault stored, under which checksum, and what the last verification found.',
+  tags: ['Downloads'],
+  ...forToken('read'),
   request: { params: BackupParam },
-  responses: { 200: json(BackupSchema, 'The backup'), ...problems(401, 403, 404) },
+  responses: { 200: json(BackupSchema, 'The receipt', BACKUP), ...problems(401, 403, 404) },
 });
 
 const deleteRoute = createRoute({
   method: 'delete',
   path: '/backup/{backup_id}',
-  summary: 'Removes a backup for good',
-  tags: ['Catalogue'],
-  middleware: needs('admin'),
+  operationId: 'deleteBackup',
+  summary: 'Delete a backup',
+  description: 'Deletes the stored bytes, the member index and the receipt. This cannot be undone.',
+  tags: ['Downloads'],
+  ...forToken('admin'),
   request: { params: BackupParam },
-  responses: { 204: { description: 'Removed' }, ...problems(401, 403, 404, 502) },
+  responses: { 204: { description: 'The backup is deleted' }, ...problems(401, 403, 404, 502) },
 });
 
 const reindexRoute = createRoute({
   method: 'post',
   path: '/reindex',
-  summary: 'Rebuilds the catalogue from the receipts in the bucket',
-  tags: ['Catalogue'],
-  middleware: needs('admin'),
-  responses: { 200: json(ReindexSchema, 'What was found'), ...problems(401, 403, 502) },
+  operationId: 'reindex',
+  summary: 'Rebuild the catalogue',
+  description: 'Reads every receipt in the bucket and writes the row of each backup that is missing.',
+  tags: ['Service'],
+  ...forToken('admin'),
+  responses: { 200: json(ReindexSchema, 'The receipts that were found', REINDEXED), ...problems(401, 403, 502) },
 });
 
 export function backupRoutes(app: App): void {

@@ -5,33 +5,34 @@ import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needsOrLink } from '../auth.ts';
 import { byteResponse } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
-import { binary, problems } from '../openapi.ts';
+import { binary, describeHead, forTokenOrLink, problems } from '../openapi.ts';
 import { BackupParam, DownloadQuery, IdentityHeader } from '../schemas.ts';
 import { knownBackup } from './backups.ts';
 
 const download = createRoute({
   method: 'get',
   path: '/backup/{backup_id}/download',
-  summary: 'The bytes that were uploaded',
+  operationId: 'downloadBackup',
+  summary: 'Download a backup',
   description:
-    'Also HEAD. A client that takes zstd gets the stored frames with Content-Encoding: zstd. An encrypted backup is ' +
+    'The bytes that were uploaded, exactly. A client that takes zstd gets the stored frames with Content-Encoding: zstd. An encrypted backup is ' +
     'answered as the age file that is stored (`name.zst.age`), with ranges; with an identity in `X-Age-Identity` it is ' +
     'decrypted for this one request, without ranges. The identity is neither stored nor logged.',
-  tags: ['Out'],
-  middleware: needsOrLink('read'),
+  tags: ['Downloads'],
+  ...forTokenOrLink('read'),
   request: { params: BackupParam, query: DownloadQuery, headers: IdentityHeader },
   responses: {
-    200: binary('The whole'),
-    206: binary('A range'),
-    304: { description: 'Not modified' },
+    200: binary('The whole content'),
+    206: binary('One range'),
+    304: { description: 'The content has not changed' },
     ...problems(400, 401, 403, 404, 406, 412, 416, 500, 502),
   },
 });
 
 export function downloadRoutes(app: App): void {
+  describeHead(app, download);
   app.openapi(download, async (c) => {
     const { backup_id } = c.req.valid('param');
     const { format, filename } = c.req.valid('query');

@@ -8,22 +8,29 @@ import { EXPORT_PAGE_ROWS, MEMORY, READER_STALL_MS } from '../../shared/limits.t
 import { pumpPieces } from '../../shared/streams.ts';
 import { type ExportOrder, exportRows } from '../../transfer/export-rows.ts';
 import type { App } from '../app-env.ts';
-import { needs } from '../auth.ts';
 import { databaseTable } from '../database-table.ts';
-import { problems } from '../openapi.ts';
+import { forToken, problems } from '../openapi.ts';
 import { ExportQuery } from '../schemas.ts';
 
-const ROWS: Record<string, { schema: { type: 'array' | 'string' } }> = {
-  'application/json': { schema: { type: 'array' } },
-  'application/x-ndjson': { schema: { type: 'string' } },
+const ROWS: Record<
+  string,
+  { schema: { type: 'array'; items: { type: 'object' } } | { type: 'string' }; example: unknown }
+> = {
+  'application/json': {
+    schema: { type: 'array', items: { type: 'object' } },
+    example: [{ id: 1, name: 'pump', price: 12.5 }],
+  },
+  'application/x-ndjson': { schema: { type: 'string' }, example: '{"id":1,"name":"pump","price":12.5}\n' },
 };
 
 const exportRoute = createRoute({
   method: 'get',
   path: '/export/stream',
-  summary: 'The rows of a table as JSON, while they are read',
+  operationId: 'exportRows',
+  summary: 'Export the rows of a table',
+  description: 'Streams the rows as JSON while it reads them, a page at a time.',
   tags: ['Databases'],
-  middleware: needs('admin'),
+  ...forToken('admin'),
   request: { query: ExportQuery },
   responses: {
     200: { description: 'One JSON array, or one object a line', content: ROWS },

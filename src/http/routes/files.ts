@@ -10,12 +10,13 @@ import { checkFilename } from '../../ingest/filename.ts';
 import { concat, utf8 } from '../../shared/bytes.ts';
 import { MEMBER_NAME_CHARS, PAGE_ROWS } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs, needsOrLink } from '../auth.ts';
+import { needsOrLink } from '../auth.ts';
 import { byteResponse } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
+import { MEMBER, MEMBER_PAGE } from '../examples.ts';
 import { fileView, modifiedAt } from '../file-view.ts';
 import { decodeMemberPath, pathText, withoutEndSlashes } from '../member-path.ts';
-import { binary, json, problems } from '../openapi.ts';
+import { binary, describeHead, forToken, forTokenOrLink, json, problems } from '../openapi.ts';
 import { BackupParam, FileListSchema, FileQuery, FileSchema, FilesQuery } from '../schemas.ts';
 import { refusal } from '../validation.ts';
 import { knownBackup } from './backups.ts';
@@ -23,29 +24,36 @@ import { knownBackup } from './backups.ts';
 const listRoute = createRoute({
   method: 'get',
   path: '/backup/{backup_id}/files',
-  summary: 'The members of a tar backup, by path',
+  operationId: 'listMembers',
+  summary: 'List the members of a tar backup',
   description:
     'Also of a tar inside gzip or zstd. With `delimiter=/` what lies deeper than the prefix shows as `prefixes`. ' +
     'A page may be shorter than `limit`; there are more as long as it has a cursor.',
-  tags: ['Files'],
-  middleware: needs('read'),
+  tags: ['Archives'],
+  ...forToken('read'),
   request: { params: BackupParam, query: FilesQuery },
-  responses: { 200: json(FileListSchema, 'A page'), ...problems(400, 401, 403, 404, 409, 500, 502) },
+  responses: {
+    200: json(FileListSchema, 'A page of members', MEMBER_PAGE),
+    ...problems(400, 401, 403, 404, 409, 500, 502),
+  },
 });
 
 const fileRoute = createRoute({
   method: 'get',
   path: '/backup/{backup_id}/files/{path}',
-  summary: 'One member of a tar backup',
+  operationId: 'downloadMember',
+  summary: 'Download a member of a tar backup',
   description:
-    'Also HEAD. The bytes of a file; a hard link answers those of its target. What has no bytes (a directory, a ' +
+    'The bytes of a file; a hard link answers those of its target. What has no bytes (a directory, a ' +
     'symbolic link, a device) answers its entry as JSON and is never followed. A path with a slash at its end is a ' +
     'directory: its page of the listing, or with `format=tar` all beneath it as a fresh tar. Slashes of the path may ' +
     'stand as they are; where segments are empty, "." or "..", encode them (%2F): `url` of the listing has it right.',
-  tags: ['Files'],
-  middleware: needsOrLink('read'),
+  tags: ['Archives'],
+  ...forTokenOrLink('read'),
   request: {
-    params: BackupParam.extend({ path: z.string().openapi({ description: 'Percent-encoded bytes' }) }),
+    params: BackupParam.extend({
+      path: z.string().openapi({ description: 'The path of the member, percent-encoded', example: 'etc/hosts' }),
+    }),
     query: FileQuery,
   },
   responses: {
@@ -53,16 +61,17 @@ const fileRoute = createRoute({
       description: 'The member',
       content: {
         'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
-        'application/json': { schema: FileSchema },
+        'application/json': { schema: FileSchema, example: { ...MEMBER, type: 'directory' as const, size: 0 } },
       },
     },
-    206: binary('A range'),
-    304: { description: 'Not modified' },
+    206: binary('One range'),
+    304: { description: 'The content has not changed' },
     ...problems(400, 401, 403, 404, 406, 409, 412, 416, 422, 500, 502),
   },
 });
 
 export function fileRoutes(app: App): void {
+  describeHead(app, fileRoute);
   app.openapi(listRoute, async (c) => {
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const query = c.req.valid('query');

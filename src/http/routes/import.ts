@@ -9,9 +9,9 @@ import { untilAborted } from '../../shared/streams.ts';
 import { type ImportOrder, importRows } from '../../transfer/import-rows.ts';
 import { plainDocument } from '../../transfer/plain-document.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs } from '../auth.ts';
 import { databaseTable } from '../database-table.ts';
-import { json, problems } from '../openapi.ts';
+import { IMPORTED } from '../examples.ts';
+import { forToken, json, problems } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { BackupParam, IdentityHeader, ImportQuery, ImportSchema } from '../schemas.ts';
@@ -35,23 +35,27 @@ const ROWS = [
 const importRoute = createRoute({
   method: 'post',
   path: '/import/stream',
-  summary: 'Rows of JSON into a table, while they arrive',
+  operationId: 'importRows',
+  summary: 'Import rows into a table',
   description: ROWS,
   tags: ['Databases'],
-  middleware: needs('admin'),
+  ...forToken('admin'),
   request: {
     query: ImportQuery,
     // Plain schemas, not validators: nothing may read the body but the reader of items.
     body: {
       required: true,
       content: {
-        'application/json': { schema: { type: 'array', items: { type: 'object' } } },
-        'application/x-ndjson': { schema: { type: 'string' } },
+        'application/json': {
+          schema: { type: 'array', items: { type: 'object' } },
+          example: [{ id: 1, name: 'pump', price: 12.5 }],
+        },
+        'application/x-ndjson': { schema: { type: 'string' }, example: '{"id":1,"name":"pump","price":12.5}\n' },
       },
     },
   },
   responses: {
-    200: json(ImportSchema, 'The document was read to its end'),
+    200: json(ImportSchema, 'The document was read to its end', IMPORTED),
     ...problems(400, 401, 403, 404, 409, 413, 415, 422, 499, 502, 503),
   },
 });
@@ -59,7 +63,8 @@ const importRoute = createRoute({
 const restoreRoute = createRoute({
   method: 'post',
   path: '/backup/{backup_id}/restore',
-  summary: 'Rows of a stored .json or .ndjson backup into a table',
+  operationId: 'restoreRows',
+  summary: 'Restore the rows of a JSON backup into a table',
   description: [
     'The same without a second upload: the backup is a JSON document, or one in gzip or zstd (`.ndjson.gz`). One that is',
     'encrypted needs an identity in `X-Age-Identity`, which is neither stored nor logged.',
@@ -67,10 +72,10 @@ const restoreRoute = createRoute({
     ROWS,
   ].join('\n'),
   tags: ['Databases'],
-  middleware: needs('admin'),
+  ...forToken('admin'),
   request: { params: BackupParam, query: ImportQuery, headers: IdentityHeader },
   responses: {
-    200: json(ImportSchema, 'The document was read to its end'),
+    200: json(ImportSchema, 'The document was read to its end', IMPORTED),
     ...problems(400, 401, 403, 404, 409, 413, 422, 500, 502, 503),
   },
 });

@@ -2,29 +2,34 @@ import { createRoute } from '@hono/zod-openapi';
 import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs, needsOrLink } from '../auth.ts';
-import { json, problems } from '../openapi.ts';
+import { JOB } from '../examples.ts';
+import { forToken, forTokenOrLink, json, problems } from '../openapi.ts';
 import { JobParam, JobSchema } from '../schemas.ts';
 
 const getJob = createRoute({
   method: 'get',
   path: '/jobs/{job_id}',
-  summary: 'The present state of a job',
-  tags: ['Watch'],
-  middleware: needs('read'),
+  operationId: 'getJob',
+  summary: 'Get the state of a job',
+  description: 'A job that has not started yet is `waiting`.',
+  tags: ['Jobs'],
+  ...forToken('read'),
   request: { params: JobParam },
-  responses: { 200: json(JobSchema, 'The state; an unknown job is waiting'), ...problems(400, 401, 403, 503) },
+  responses: { 200: json(JobSchema, 'The state', JOB), ...problems(400, 401, 403, 503) },
 });
 
 const watchJob = createRoute({
   method: 'get',
   path: '/ws/backup/{job_id}',
+  operationId: 'watchJob',
   summary: 'Watch a job over a WebSocket',
-  description: 'Each message is a Job. The first comes at once; after `done` or `failed` the server closes with 1000.',
-  tags: ['Watch'],
-  middleware: needsOrLink('read'),
+  description:
+    'Each message is a Job as JSON. The first is the present state and comes at once. After `done` or `failed` the ' +
+    'server closes with 1000. `ping` is answered `pong`.',
+  tags: ['Jobs'],
+  ...forTokenOrLink('read'),
   request: { params: JobParam },
-  responses: { 101: { description: 'Switching protocols' }, ...problems(400, 401, 403, 426, 503) },
+  responses: { 101: { description: 'The connection is a WebSocket now' }, ...problems(400, 401, 403, 426, 503) },
 });
 
 class BadOrigin extends VaultError {

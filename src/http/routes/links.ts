@@ -8,9 +8,9 @@ import { signLink } from '../../links/signed-link.ts';
 import { utf8 } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs } from '../auth.ts';
+import { LINK, LINK_REQUEST, UPLOAD_LINK, UPLOAD_LINK_REQUEST, WATCH_LINK, WATCH_LINK_REQUEST } from '../examples.ts';
 import { encodeMemberPath, withoutEndSlashes } from '../member-path.ts';
-import { json, problems } from '../openapi.ts';
+import { forToken, json, jsonBody, problems } from '../openapi.ts';
 import {
   BackupParam,
   JobParam,
@@ -37,31 +37,37 @@ class FormatOfMember extends VaultError {
 const downloadLink = createRoute({
   method: 'post',
   path: '/backup/{backup_id}/links',
-  summary: 'A signed link to a download, or to a member of an archive',
+  operationId: 'createDownloadLink',
+  summary: 'Sign a download link',
+  description: 'The URL downloads the backup, or one member of an archive, without a token until it expires.',
   tags: ['Links'],
-  middleware: needs('read'),
-  request: { params: BackupParam, body: { content: { 'application/json': { schema: LinkRequest } } } },
-  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 404, 406, 409, 503) },
+  ...forToken('read'),
+  request: { params: BackupParam, body: jsonBody(LinkRequest, LINK_REQUEST) },
+  responses: { 200: json(LinkSchema, 'The link', LINK), ...problems(400, 401, 403, 404, 406, 409, 503) },
 });
 
 const uploadLink = createRoute({
   method: 'post',
   path: '/backup/upload-links',
-  summary: 'Signed links for one upload: by PUT, or in pieces (tus)',
+  operationId: 'createUploadLink',
+  summary: 'Sign an upload link',
+  description: 'The URLs store one file without a token: by PUT in one request, or in chunks by tus.',
   tags: ['Links'],
-  middleware: needs('write'),
-  request: { body: { required: true, content: { 'application/json': { schema: UploadLinkRequest } } } },
-  responses: { 200: json(UploadLinkSchema, 'The links'), ...problems(400, 401, 403, 503) },
+  ...forToken('write'),
+  request: { body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
+  responses: { 200: json(UploadLinkSchema, 'The links', UPLOAD_LINK), ...problems(400, 401, 403, 503) },
 });
 
 const watchLink = createRoute({
   method: 'post',
   path: '/jobs/{job_id}/links',
-  summary: 'A signed link to watch a job (WebSocket)',
+  operationId: 'createWatchLink',
+  summary: 'Sign a watch link',
+  description: 'The URL opens the WebSocket of a job without a token until it expires.',
   tags: ['Links'],
-  middleware: needs('read'),
-  request: { params: JobParam, body: { content: { 'application/json': { schema: WatchLinkRequest } } } },
-  responses: { 200: json(LinkSchema, 'The link'), ...problems(400, 401, 403, 503) },
+  ...forToken('read'),
+  request: { params: JobParam, body: jsonBody(WatchLinkRequest, WATCH_LINK_REQUEST) },
+  responses: { 200: json(LinkSchema, 'The link', WATCH_LINK), ...problems(400, 401, 403, 503) },
 });
 
 export function linkRoutes(app: App): void {

@@ -24,6 +24,7 @@ import {
   uploadIdOf,
 } from '../resumable.ts';
 import { InvalidUploadHeader } from '../tus-headers.ts';
+import { describeDraft } from './resumable-draft-openapi.ts';
 
 const PROBLEM_TYPES = 'https://iana.org/assignments/http-problem-types';
 
@@ -64,6 +65,7 @@ const OF_THE_WHOLE: readonly string[] = ['checksum-mismatch', 'stored-data-corru
  * and docs/decisions/0015-resumable-draft.md for what of it there is. In the order of its sections.
  */
 export function resumableDraftRoutes(app: App): void {
+  describeDraft(app);
   app.use('/uploads/*', async (c, next) => {
     if (!c.get('services').config.resumableDraft) throw new NothingHere();
     await next();

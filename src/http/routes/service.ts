@@ -1,8 +1,10 @@
 import { createRoute } from '@hono/zod-openapi';
 import { FRAME_BYTES, MEMORY, PART_BYTES } from '../../shared/limits.ts';
-import type { App } from '../app-env.ts';
-import { docsPage, frontPage } from '../docs-page.ts';
-import { json, openApiDocument, VERSION } from '../openapi.ts';
+import type { App, AppContext } from '../app-env.ts';
+import { docsPage } from '../docs-page.ts';
+import { CAPABILITIES, HEALTH } from '../examples.ts';
+import { json, OPEN, openApiDocument, VERSION } from '../openapi.ts';
+import { frontPage } from '../pages.ts';
 import { CapabilitiesSchema, HealthSchema } from '../schemas.ts';
 import { TUS_VERSION } from '../tus-headers.ts';
 import { memoryView } from '../views.ts';
@@ -10,23 +12,63 @@ import { memoryView } from '../views.ts';
 const health = createRoute({
   method: 'get',
   path: '/healthz',
-  summary: 'Whether the vault answers',
+  operationId: 'getHealth',
+  summary: 'Check that the vault answers',
+  description: 'For load balancers and monitors. Reads neither storage nor databases.',
   tags: ['Service'],
-  security: [],
-  responses: { 200: json(HealthSchema, 'It does') },
+  ...OPEN,
+  responses: { 200: json(HealthSchema, 'The vault answers', HEALTH) },
 });
 
 const capabilities = createRoute({
   method: 'get',
   path: '/capabilities',
-  summary: 'Caps, sizes, codecs and the engine in use',
+  operationId: 'getCapabilities',
+  summary: 'Get the limits and features of the vault',
+  description: 'Limits, codecs, the zstd engine in use, its highest level, and what each operation may hold in memory.',
   tags: ['Service'],
-  security: [],
-  responses: { 200: json(CapabilitiesSchema, 'What this vault can do') },
+  ...OPEN,
+  responses: { 200: json(CapabilitiesSchema, 'The limits and features', CAPABILITIES) },
 });
 
-/** What is open to everybody. */
+/** Pages and the document itself, which the registry knows by these words alone. */
+function describePages(app: App): void {
+  const page = { method: 'get' as const, tags: ['Service'], ...OPEN };
+  const html = { 'text/html': { schema: { type: 'string' as const }, example: '<!doctype html>…' } };
+  app.openAPIRegistry.registerPath({
+    ...page,
+    path: '/openapi.json',
+    operationId: 'getOpenApi',
+    summary: 'Get this document',
+    description: 'OpenAPI 3.1, with every operation of the vault.',
+    responses: {
+      200: {
+        description: 'The document',
+        content: { 'application/json': { schema: { type: 'object' }, example: { openapi: '3.1.0' } } },
+      },
+    },
+  });
+  app.openAPIRegistry.registerPath({
+    ...page,
+    path: '/docs',
+    operationId: 'getDocs',
+    summary: 'Read this document as a page',
+    description: 'Every operation, schema and error, with an anchor for each: `/docs#uploadFile`, `/docs#not-found`.',
+    responses: { 200: { description: 'The page', content: html } },
+  });
+  app.openAPIRegistry.registerPath({
+    ...page,
+    path: '/',
+    operationId: 'getFrontPage',
+    summary: 'Open the front page',
+    description: 'Leads to the documentation.',
+    responses: { 200: { description: 'The page', content: html } },
+  });
+}
+
+/** The routes that are open without a credential. */
 export function serviceRoutes(app: App): void {
+  describePages(app);
   app.openapi(health, (c) => c.json({ status: 'ok' as const, version: VERSION }, 200));
 
   app.openapi(capabilities, (c) => {
@@ -50,7 +92,12 @@ export function serviceRoutes(app: App): void {
     );
   });
 
-  app.get('/openapi.json', (c) => c.json(openApiDocument(app)));
-  app.get('/docs', () => docsPage(openApiDocument(app)));
+  app.get('/openapi.json', (c) => c.json(openApiDocument(app, documented(c))));
+  app.get('/docs', (c) => docsPage(openApiDocument(app, documented(c))));
   app.get('/', () => frontPage());
+}
+
+/** The optional protocol is documented only where it is on. */
+function documented(c: AppContext): { readonly draft: boolean } {
+  return { draft: c.get('services').config.resumableDraft };
 }

@@ -3,37 +3,46 @@ import { ulid } from 'ulidx';
 import { deleteToken, insertToken, listTokens } from '../../catalogue/tokens.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App } from '../app-env.ts';
-import { makeToken, needs, tokenHash } from '../auth.ts';
-import { json, problems } from '../openapi.ts';
+import { makeToken, tokenHash } from '../auth.ts';
+import { NEW_TOKEN, TOKEN, TOKEN_REQUEST } from '../examples.ts';
+import { forToken, json, jsonBody, problems } from '../openapi.ts';
 import { NewTokenSchema, TokenListSchema, TokenRequest } from '../schemas.ts';
 
 const makeRoute = createRoute({
   method: 'post',
   path: '/tokens',
-  summary: 'Makes a token; it is shown this once',
+  operationId: 'createToken',
+  summary: 'Create a token',
+  description: 'The answer contains the token. The vault stores a hash of it and cannot show it again.',
   tags: ['Tokens'],
-  middleware: needs('admin'),
-  request: { body: { required: true, content: { 'application/json': { schema: TokenRequest } } } },
-  responses: { 201: json(NewTokenSchema, 'The token'), ...problems(400, 401, 403) },
+  ...forToken('admin'),
+  request: { body: { required: true, ...jsonBody(TokenRequest, TOKEN_REQUEST) } },
+  responses: { 201: json(NewTokenSchema, 'The token', NEW_TOKEN), ...problems(400, 401, 403) },
 });
 
 const listRoute = createRoute({
   method: 'get',
   path: '/tokens',
-  summary: 'The tokens, without their secrets',
+  operationId: 'listTokens',
+  summary: 'List tokens',
+  description: 'Names, scopes and expiry. The secrets are not stored.',
   tags: ['Tokens'],
-  middleware: needs('admin'),
-  responses: { 200: json(TokenListSchema, 'The tokens'), ...problems(401, 403) },
+  ...forToken('admin'),
+  responses: { 200: json(TokenListSchema, 'The tokens', { tokens: [TOKEN] }), ...problems(401, 403) },
 });
 
 const revokeRoute = createRoute({
   method: 'delete',
   path: '/tokens/{id}',
-  summary: 'Revokes a token',
+  operationId: 'revokeToken',
+  summary: 'Revoke a token',
+  description: 'The next request with the token is answered 401.',
   tags: ['Tokens'],
-  middleware: needs('admin'),
-  request: { params: z.object({ id: z.string() }) },
-  responses: { 204: { description: 'Revoked' }, ...problems(401, 403, 404) },
+  ...forToken('admin'),
+  request: {
+    params: z.object({ id: z.string().openapi({ description: 'The `id` of the token', example: TOKEN.id }) }),
+  },
+  responses: { 204: { description: 'The token is revoked' }, ...problems(401, 403, 404) },
 });
 
 export function tokenRoutes(app: App): void {

@@ -1,33 +1,45 @@
 import { z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
-import { json, problems } from '../openapi.ts';
+import { RECEIPT, UPLOAD_STATUS } from '../examples.ts';
+import { describedAccess, header, json, OPEN, problems, withoutBody } from '../openapi.ts';
 import { ReceiptSchema } from '../schemas.ts';
-import { TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
+import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
 const bytes = z.number().int().nonnegative();
 const version = z.literal(TUS_VERSION);
-const params = z.object({ upload_id: z.string().openapi({ description: 'A ULID: the one of the backup to be' }) });
+const params = z.object({
+  upload_id: z
+    .string()
+    .openapi({ description: 'A ULID, which becomes the `backup_id`', example: UPLOAD_STATUS.upload_id }),
+});
 const checksum = z.string().openapi({
   description:
-    'sha1 or sha256, a blank, and the checksum of the body in base64; the body then counts as a whole or not at all',
+    '`sha1` or `sha256`, a space, and the checksum of the body in base64. A body with a checksum counts as a whole or ' +
+    'not at all',
+  example: 'sha256 uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=',
 });
 
 const creation = z.object({
   'Tus-Resumable': version,
-  'Upload-Length': bytes.optional().openapi({ description: 'This, or Upload-Defer-Length' }),
-  'Upload-Defer-Length': z.literal(1).optional().openapi({ description: 'The length comes with a later PATCH' }),
+  'Upload-Length': bytes.optional().openapi({
+    description: 'The length of the file. Required unless Upload-Defer-Length is sent',
+    example: 268435456,
+  }),
+  'Upload-Defer-Length': z.literal(1).optional().openapi({ description: 'The length follows in a later PATCH' }),
   'Upload-Metadata': z.string().openapi({
     description:
-      'Pairs of a key and a value in base64, with commas: filename; and filetype, job_id, level, compression, sha256, ' +
-      'recipient, as PUT /backup/upload/{filename} has them. Others are given back',
+      'Pairs of a key and a value in base64, separated by commas. `filename` is required. `filetype`, `job_id`, ' +
+      '`level`, `compression`, `sha256` and `recipient` mean what they mean for PUT /backup/upload. HEAD returns the ' +
+      'header as it was sent',
+    example: 'filename d2ViMS50YXI=',
   }),
   'Upload-Checksum': checksum.optional(),
 });
 
-const piece = z.object({
+const chunk = z.object({
   'Tus-Resumable': version,
-  'Upload-Offset': bytes.openapi({ description: 'Where the vault stands: HEAD tells it' }),
-  'Upload-Length': bytes.optional().openapi({ description: 'Once, where it was deferred' }),
+  'Upload-Offset': bytes.openapi({ description: 'The offset of the upload, as HEAD returns it', example: 67108864 }),
+  'Upload-Length': bytes.optional().openapi({ description: 'Once, if the creation deferred it', example: 268435456 }),
   'Upload-Checksum': checksum.optional(),
 });
 
@@ -41,44 +53,48 @@ export const UploadStatusSchema = z
     length: bytes.nullable().openapi({ description: 'null: not known yet' }),
     phase: z.enum(['receiving', 'storing', 'verifying', 'done', 'failed']),
     expires_at: z.string().openapi({ format: 'date-time' }),
-    receipt: ReceiptSchema.nullable().openapi({ description: 'Once the phase is done, unless the backup was deleted' }),
+    receipt: z.union([ReceiptSchema, z.null()]).openapi({
+      description: 'The receipt once the phase is `done`; null again after the backup was deleted',
+    }),
   })
   .openapi('UploadStatus');
 
 const binary = { type: 'string', format: 'binary' } as const;
 const body = { content: { [TUS_MEDIA_TYPE]: { schema: binary } } };
-const tags = ['Resumable'];
+const tags = ['Uploads'];
+const versionHeader = { headers: z.object({ 'Tus-Resumable': version }) };
 
-/** A header of an answer, as OpenAPI has them. */
-function header(description: string) {
-  return { description, schema: { type: 'string' as const } };
-}
+/** Creation takes tokens and upload links; afterwards the upload's own secret serves as well as a token. */
+const creating = describedAccess('write', 'bearer', 'link');
+const resuming = describedAccess('write', 'bearer', 'upload');
 
-const offset = { 'Upload-Offset': header('Bytes that are durable') };
+const offset = { 'Upload-Offset': header('Bytes that are durable', '67108864') };
 const names = {
-  'Coldstream-Backup-Id': header('What the backup is called, now and later'),
-  'Coldstream-Job-Id': header('The job to watch'),
-  'Coldstream-Phase': header('receiving, storing, verifying or done'),
-  'Upload-Expires': header('HTTP date, as long as the upload may go on'),
+  'Coldstream-Backup-Id': header('The id of the backup, now and later', RECEIPT.backup_id),
+  'Coldstream-Job-Id': header('The job to watch', RECEIPT.job_id),
+  'Coldstream-Phase': header('receiving, storing, verifying or done', 'receiving'),
+  'Upload-Expires': header('HTTP date until which the upload can be resumed', 'Sun, 29 Nov 2026 07:30:00 GMT'),
 };
 
-/** What the published document says of tus; its routes check their headers themselves, in the words of the protocol. */
+/** Describes tus; its routes check their headers themselves, in the words of the protocol. */
 export function describeTus(app: App): void {
   const registry = app.openAPIRegistry;
   registry.registerPath({
     method: 'options',
     path: '/tus',
-    summary: 'What this server knows of tus',
+    operationId: 'discoverTus',
+    summary: 'Get the tus features of the vault',
+    description: 'The version, extensions and limits of tus, in headers.',
     tags,
-    security: [],
+    ...OPEN,
     responses: {
       204: {
         description: 'See the headers',
         headers: {
-          'Tus-Version': header(TUS_VERSION),
-          'Tus-Extension': header(TUS_EXTENSIONS),
-          'Tus-Max-Size': header('Bytes of the largest upload'),
-          'Tus-Checksum-Algorithm': header('sha1,sha256'),
+          'Tus-Version': header('The version of tus', TUS_VERSION),
+          'Tus-Extension': header('The extensions, separated by commas', TUS_EXTENSIONS),
+          'Tus-Max-Size': header('Bytes of the largest upload', '10737418240'),
+          'Tus-Checksum-Algorithm': header('The algorithms of Upload-Checksum', Object.keys(TUS_CHECKSUMS).join(',')),
         },
       },
     },
@@ -86,16 +102,24 @@ export function describeTus(app: App): void {
   registry.registerPath({
     method: 'post',
     path: '/tus',
+    operationId: 'createUpload',
     summary: 'Create a resumable upload (tus 1.0.0)',
-    description: 'With a token, or at the `tus_url` of an upload link. May carry the first piece.',
+    description: 'With a token, or at the `tus_url` of an upload link. The body may be the first chunk.',
     tags,
+    ...creating,
     request: { headers: creation, body },
     responses: {
       201: {
-        description: 'Created',
+        description: 'The upload exists',
         headers: {
-          Location: header('Relative. Of an upload that a link created, it is its own credential'),
-          'Coldstream-Upload-Secret': header('Goes on with the upload as a Bearer token; shown once'),
+          Location: header(
+            'Relative. If a link created the upload, it contains the secret of the upload',
+            `/tus/${RECEIPT.backup_id}`,
+          ),
+          'Coldstream-Upload-Secret': header(
+            'Resumes this upload as a Bearer token. Returned once',
+            'csu_b3Vyc2VjcmV0b3Vyc2VjcmV0b3Vyc2VjcmV0b3Vyc2U',
+          ),
           ...offset,
           ...names,
         },
@@ -106,50 +130,80 @@ export function describeTus(app: App): void {
   registry.registerPath({
     method: 'head',
     path: '/tus/{upload_id}',
-    summary: 'Where an upload stands',
+    operationId: 'getUploadOffset',
+    summary: 'Get the offset of an upload',
+    description: 'Where to resume: the number of bytes that are durable.',
     tags,
-    request: { params, headers: z.object({ 'Tus-Resumable': version }) },
+    ...resuming,
+    request: { params, ...versionHeader },
     responses: {
       200: {
         description: 'See the headers',
-        headers: { ...offset, 'Upload-Length': header('Bytes of all'), ...names },
+        headers: { ...offset, 'Upload-Length': header('The length of the file', '268435456'), ...names },
       },
-      401: { description: 'No valid credential' },
-      404: { description: 'There is none' },
-      410: { description: 'It was terminated, expired, or failed' },
-      412: { description: 'Another version of tus' },
+      ...withoutBody(problems(401, 403, 404, 410, 412)),
     },
   });
   registry.registerPath({
     method: 'patch',
     path: '/tus/{upload_id}',
-    summary: 'Send the next piece',
+    operationId: 'appendToUpload',
+    summary: 'Append a chunk',
     description:
-      'What came of a piece that is cut off counts, unless it has a checksum. Of two at once the newer goes on. The answer ' +
-      'to the last piece of a small upload comes with its end; of a large one as soon as all of it is durable.',
+      'An interrupted PATCH keeps the bytes received, unless it carried Upload-Checksum. If two overlap, the newer wins. ' +
+      'The answer to the last chunk of a small upload comes once the backup exists, of a large one once the chunk is ' +
+      'durable.',
     tags,
-    request: { params, headers: piece, body: { required: true, ...body } },
+    ...resuming,
+    request: { params, headers: chunk, body: { required: true, ...body } },
     responses: {
-      204: { description: 'Durable', headers: { ...offset, ...names } },
+      204: { description: 'The chunk is durable', headers: { ...offset, ...names } },
       ...problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 460, 502, 503),
     },
   });
   registry.registerPath({
     method: 'delete',
     path: '/tus/{upload_id}',
-    summary: 'Terminate an upload',
-    description: 'Nothing of it is kept. Of a finished one only the upload goes: the backup stays.',
+    operationId: 'terminateUpload',
+    summary: 'Delete an upload',
+    description: 'Deletes the stored chunks. The backup of a finished upload stays.',
     tags,
-    request: { params, headers: z.object({ 'Tus-Resumable': version }) },
-    responses: { 204: { description: 'It is gone' }, ...problems(401, 403, 404, 410, 412) },
+    ...resuming,
+    request: { params, ...versionHeader },
+    responses: { 204: { description: 'The upload is deleted' }, ...problems(401, 403, 404, 410, 412) },
   });
   registry.registerPath({
     method: 'get',
     path: '/tus/{upload_id}',
-    summary: 'An upload and its receipt',
-    description: 'For who may write and not read: the same credentials as PATCH. Not of tus.',
+    operationId: 'getUpload',
+    summary: 'Get an upload and its receipt',
+    description: 'Accepts the credentials of PATCH, so write-only tokens too. Not part of the tus protocol.',
     tags,
+    ...resuming,
     request: { params },
-    responses: { 200: json(UploadStatusSchema, 'Where it stands'), ...problems(401, 403, 404, 410) },
+    responses: { 200: json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), ...problems(401, 403, 404, 410) },
+  });
+  registry.registerPath({
+    method: 'post',
+    path: '/tus/{upload_id}',
+    operationId: 'overrideUploadMethod',
+    summary: 'Send PATCH, HEAD or DELETE as a POST',
+    description: 'For clients that can send only GET and POST. The answer is that of the method in the header.',
+    tags,
+    ...resuming,
+    request: {
+      params,
+      headers: z.object({
+        'Tus-Resumable': version,
+        'X-HTTP-Method-Override': z.enum(['PATCH', 'HEAD', 'DELETE']),
+        'Upload-Offset': bytes.optional().openapi({ description: 'As for PATCH', example: 67108864 }),
+      }),
+      body,
+    },
+    responses: {
+      200: { description: 'As for HEAD', headers: { ...offset, ...names } },
+      204: { description: 'As for PATCH and DELETE', headers: { ...offset, ...names } },
+      ...problems(400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 460, 502, 503),
+    },
   });
 }

@@ -3,8 +3,9 @@ import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { needs, needsOrLink } from '../auth.ts';
-import { json, problems } from '../openapi.ts';
+import { needsOrLink } from '../auth.ts';
+import { RECEIPT } from '../examples.ts';
+import { forToken, forTokenOrLink, header, json, problems } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { ReceiptSchema, UploadOptions } from '../schemas.ts';
@@ -12,15 +13,20 @@ import { orderOf, withLink } from '../upload-order.ts';
 import { checkOptions } from '../validation.ts';
 import { backupView } from '../views.ts';
 
+const STORED = {
+  ...json(ReceiptSchema, 'The receipt', RECEIPT),
+  headers: { Location: header('The address of the backup', RECEIPT.download_url.replace('/download', '')) },
+};
 const refusals = problems(400, 401, 403, 409, 413, 422, 502, 503);
 
 const postUpload = createRoute({
   method: 'post',
   path: '/backup/upload',
+  operationId: 'uploadForm',
   summary: 'Upload a file as a form',
-  description: 'One file part named `file`. Options stand in the query, or in fields before the file.',
-  tags: ['In'],
-  middleware: needs('write'),
+  description: 'One file part named `file`. Options go into the query, or into form fields before the file.',
+  tags: ['Uploads'],
+  ...forToken('write'),
   request: {
     query: UploadOptions,
     // A plain schema, not a validator: nothing may read the body but the form parser.
@@ -33,22 +39,25 @@ const postUpload = createRoute({
       },
     },
   },
-  responses: { 201: json(ReceiptSchema, 'The receipt'), ...refusals },
+  responses: { 201: STORED, ...refusals },
 });
 
 const putUpload = createRoute({
   method: 'put',
   path: '/backup/upload/{filename}',
+  operationId: 'uploadFile',
   summary: 'Upload a file as the raw body',
   description: 'With or without Content-Length. A signed upload link is such a URL, for one upload.',
-  tags: ['In'],
-  middleware: needsOrLink('write'),
+  tags: ['Uploads'],
+  ...forTokenOrLink('write'),
   request: {
-    params: z.object({ filename: z.string().openapi({ description: 'With one of the allowed suffixes' }) }),
+    params: z.object({
+      filename: z.string().openapi({ description: 'Must end in one of the allowed suffixes', example: 'web1.tar' }),
+    }),
     query: UploadOptions,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
   },
-  responses: { 201: json(ReceiptSchema, 'The receipt'), ...refusals },
+  responses: { 201: STORED, ...refusals },
 });
 
 export function uploadRoutes(app: App): void {

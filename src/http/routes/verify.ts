@@ -1,15 +1,16 @@
 import { createRoute } from '@hono/zod-openapi';
 import { verifyBackup } from '../../jobs/verify.ts';
 import type { App } from '../app-env.ts';
-import { needs } from '../auth.ts';
-import { json, problems } from '../openapi.ts';
+import { VERIFICATION } from '../examples.ts';
+import { forToken, json, problems } from '../openapi.ts';
 import { BackupParam, VerificationSchema, VerifyQuery } from '../schemas.ts';
 import { knownBackup } from './backups.ts';
 
 const verify = createRoute({
   method: 'post',
   path: '/backup/{backup_id}/verify',
-  summary: 'Reads a backup back and compares everything that is known of it',
+  operationId: 'verifyBackup',
+  summary: 'Verify a backup',
   description: [
     'Reads the stored object once, in order: its size, the SHA-256 of its bytes, the seek table, each frame with its',
     'checksum, the SHA-256 of the content. What was found is recorded with the backup: `verified_at`, or `damage` in',
@@ -25,11 +26,11 @@ const verify = createRoute({
     'Progress, in bytes of the stored object, is to be watched at /ws/backup/{job_id}; damage is `failed` there, with',
     'the code `stored-data-corrupt`.',
   ].join('\n'),
-  tags: ['Catalogue'],
-  middleware: needs('admin'),
+  tags: ['Downloads'],
+  ...forToken('admin'),
   request: { params: BackupParam, query: VerifyQuery },
   responses: {
-    200: json(VerificationSchema, 'What was found'),
+    200: json(VerificationSchema, 'The result', VERIFICATION),
     ...problems(400, 401, 403, 404, 409, 502, 503),
   },
 });
