@@ -15,6 +15,7 @@ import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
+import { type IsolateMemory, isolateMemory } from './shared/isolate-memory.ts';
 import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
 import { ObjectStore } from './store/object-store.ts';
@@ -38,6 +39,7 @@ export interface Services {
   readonly uploads: UploadSessions;
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
+  readonly memory: IsolateMemory;
   readonly defaultRecipients: readonly string[];
   readonly uploadRate: number | null;
   readonly indexes: OpenIndexes;
@@ -53,6 +55,7 @@ export interface Services {
 const engine = selectEngine(parseEngine(Reflect.get(startEnv, 'ZSTD_ENGINE')));
 
 /** One for the isolate, as its memory is. */
+const memory = isolateMemory();
 const budget = new IsolateBudget(MEMORY.isolateBytes - engine.heapBytes);
 
 const made = new WeakMap<object, Services>();
@@ -72,6 +75,7 @@ export function services(env: Env): Services {
     uploads: uploadSessions(env.UPLOADS),
     engine,
     budget,
+    memory,
     defaultRecipients: config.defaultRecipients.map(checkRecipient),
     uploadRate: config.uploadRate,
     indexes: new LRUCache<string, MemberIndex>({

@@ -39,6 +39,32 @@ export const MAX_PEER_IDLE_MS = 60 * 60_000;
 /** Default of `MIN_RATE`, in bytes a second: a peer below it trickles to keep a connection, whatever it says. */
 export const DEFAULT_MIN_RATE = KIB;
 
+/** How often a request that waits for memory of the isolate asks again; it needs I/O of its own meanwhile (platform). */
+export const MEMORY_POLL_MS = 10;
+/** A share or an account whose request gave no sign of life for so long belongs to a request that the runtime ended. */
+export const MEMORY_LEASE_MS = 60_000;
+/** How long a request waits for memory before it is rejected with 503, and after how long its client should try again. */
+export const BUSY_WAIT_MS = 10_000;
+export const BUSY_RETRY_SECONDS = 5;
+/** Frames of one isolate that are read and decoded at once. */
+export const TURNS_PER_ISOLATE = 3;
+/** Parts on their way to R2: of one isolate, and of one upload. A third part in flight made no upload faster. */
+export const FLIGHTS_PER_ISOLATE = 4;
+export const FLIGHTS_PER_UPLOAD = 2;
+/** An upload under way is not rejected because the storage is slow for a while; each storage call has its own deadline. */
+export const FLIGHT_WAIT_MS = 60_000;
+/** Operations of less than 1 MiB at once. */
+export const SMALL_OPERATIONS = 6;
+/** Windows of streaming decoders of one isolate, and of one holder: zstd's default is 2 MiB, the largest is 8 MiB. */
+export const WINDOW_BYTES = 24 * MIB;
+export const WINDOW_BYTES_PER_HOLDER = 16 * MIB;
+/** Unfinished bytes of all uploads (frames and parts that are not full) above which the most idle one puts its own aside. */
+export const REST_BYTES = 40 * MIB;
+/** How often an upload looks whether it is the one that has to put its bytes aside. */
+export const REST_CHECK_MS = 100;
+/** Fewer unfinished bytes than this are not worth a storage call. */
+export const REST_WORTH_BYTES = 64 * KIB;
+
 /** A reader of a decoded download that takes longer for one frame is dropped: it holds memory that others wait for. */
 export const READER_STALL_MS = 5 * 60_000;
 

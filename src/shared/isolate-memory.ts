@@ -1,0 +1,284 @@
+import { VaultError } from './errors.ts';
+import {
+  BUSY_RETRY_SECONDS,
+  BUSY_WAIT_MS,
+  FLIGHT_WAIT_MS,
+  FLIGHTS_PER_ISOLATE,
+  FLIGHTS_PER_UPLOAD,
+  MEMORY_LEASE_MS,
+  MEMORY_POLL_MS,
+  REST_BYTES,
+  REST_CHECK_MS,
+  REST_WORTH_BYTES,
+  SMALL_OPERATIONS,
+  TURNS_PER_ISOLATE,
+  WINDOW_BYTES,
+  WINDOW_BYTES_PER_HOLDER,
+} from './limits.ts';
+
+/** What a transfer borrowed for a moment. Return it in a `finally`; releasing it twice is harmless. */
+export interface Share {
+  release(): void;
+}
+
+/** The request waited as long as it may for memory of the isolate. */
+export class VaultBusy extends VaultError {
+  constructor() {
+    super('busy', `The vault is busy. Try again in ${BUSY_RETRY_SECONDS} seconds.`, {
+      facts: { retry_after_seconds: BUSY_RETRY_SECONDS },
+    });
+  }
+}
+
+export interface GateLimits {
+  /** Units that may be out at once. */
+  readonly units: number;
+  /** Units that one holder may have of them; all by default. */
+  readonly perHolder?: number;
+  /** How long a caller waits before {@link VaultBusy}; BUSY_WAIT_MS by default. */
+  readonly waitMs?: number;
+}
+
+interface Claim {
+  readonly holder: string;
+  readonly units: number;
+  seenAt: number;
+}
+
+/**
+ * Lends out a fixed number of units. Holders are served in turn: a free unit goes to the waiting holder that has the
+ * fewest, among equals to the one that was served longest ago. A holder at its own limit delays only itself.
+ *
+ * A share is a lease that a timer of the request renews, because a request that the runtime ends runs no `finally`: its
+ * timer ends with it. Waiting is polling, because the runtime cancels a request that only awaits another request's
+ * promise. See docs/decisions/0017-fair-memory.md.
+ */
+export class Gate {
+  readonly #units: number;
+  readonly #perHolder: number;
+  readonly #waitMs: number;
+  readonly #held = new Set<Claim>();
+  readonly #waiting = new Set<Claim>();
+  /** When each holder with a share or in the queue was served last, as a count of servings. */
+  readonly #servedAt = new Map<string, number>();
+  #servings = 0;
+
+  constructor({ units, perHolder = units, waitMs = BUSY_WAIT_MS }: GateLimits) {
+    this.#units = units;
+    this.#perHolder = perHolder;
+    this.#waitMs = waitMs;
+  }
+
+  /** Units that are out. */
+  get used(): number {
+    return unitsOf(this.#held);
+  }
+
+  /** Callers in the queue. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Resolves with a share of `units` once it is this holder's turn. Throws {@link VaultBusy} after the gate's waiting
+   * time, and the signal's reason once that aborts.
+   *
+   * @param holder whose transfer it is: a token, a link or an upload
+   * @throws RangeError for more units than one holder may have
+   */
+  async acquire(holder: string, signal?: AbortSignal, units = 1): Promise<Share> {
+    if (units > this.#perHolder) throw new RangeError(`${units} units never fit into ${this.#perHolder}`);
+    const claim: Claim = { holder, units, seenAt: Date.now() };
+    const deadline = Date.now() + this.#waitMs;
+    this.#waiting.add(claim);
+    try {
+      signal?.throwIfAborted();
+      while (this.#next() !== claim) {
+        if (Date.now() >= deadline) throw new VaultBusy();
+        await scheduler.wait(MEMORY_POLL_MS);
+        signal?.throwIfAborted();
+        claim.seenAt = Date.now();
+      }
+      this.#servings += 1;
+      this.#servedAt.set(holder, this.#servings);
+      this.#held.add(claim);
+    } finally {
+      this.#waiting.delete(claim);
+      this.#forgetIfGone(holder);
+    }
+    const renewal = setInterval(() => {
+      claim.seenAt = Date.now();
+    }, MEMORY_LEASE_MS / 6);
+    return {
+      release: () => {
+        clearInterval(renewal);
+        this.#held.delete(claim);
+        this.#forgetIfGone(holder);
+      },
+    };
+  }
+
+  /** The claim that may be served now; null where the next one does not fit. */
+  #next(): Claim | null {
+    this.#dropDead();
+    let next: Claim | null = null;
+    for (const claim of this.#waiting) {
+      if (this.#unitsOfHolder(claim.holder) + claim.units > this.#perHolder) continue;
+      if (!next || this.#precedes(claim, next)) next = claim;
+    }
+    return next && this.used + next.units <= this.#units ? next : null;
+  }
+
+  #precedes(claim: Claim, other: Claim): boolean {
+    const held = this.#unitsOfHolder(claim.holder) - this.#unitsOfHolder(other.holder);
+    if (held !== 0) return held < 0;
+    return (this.#servedAt.get(claim.holder) ?? 0) < (this.#servedAt.get(other.holder) ?? 0);
+  }
+
+  #unitsOfHolder(holder: string): number {
+    let sum = 0;
+    for (const claim of this.#held) if (claim.holder === holder) sum += claim.units;
+    return sum;
+  }
+
+  #dropDead(): void {
+    const now = Date.now();
+    dropOlder(this.#held, now - MEMORY_LEASE_MS);
+    // A waiting request shows itself at each poll; a busy isolate may delay that by seconds.
+    dropOlder(this.#waiting, now - MEMORY_LEASE_MS / 6);
+  }
+
+  #forgetIfGone(holder: string): void {
+    for (const claims of [this.#held, this.#waiting]) {
+      for (const claim of claims) if (claim.holder === holder) return;
+    }
+    this.#servedAt.delete(holder);
+  }
+}
+
+function unitsOf(claims: Iterable<Claim>): number {
+  let sum = 0;
+  for (const { units } of claims) sum += units;
+  return sum;
+}
+
+function dropOlder<T extends { readonly seenAt: number }>(entries: Set<T>, deadline: number): void {
+  for (const entry of entries) if (entry.seenAt < deadline) entries.delete(entry);
+}
+
+/** The unfinished bytes of one transfer. */
+export interface RestAccount {
+  /** Bytes that came, or with a negative number bytes that are no longer held. More bytes are a sign of life. */
+  add(bytes: number): void;
+  /** Ends the account. The last call; harmless twice. */
+  close(): void;
+}
+
+interface Unfinished {
+  bytes: number;
+  /** Bytes that are being put aside: they leave soon, so no other transfer has to put aside for them. */
+  leaving: number;
+  movedAt: number;
+  seenAt: number;
+}
+
+/**
+ * Counts the bytes that came from senders and are unfinished: a frame or a part that is not full. No transfer waits
+ * because of it. Above the limit the transfer that has been idle longest puts its bytes aside, among equals the one
+ * with the most bytes.
+ */
+export class RestLedger {
+  readonly #limitBytes: number;
+  readonly #entries = new Set<Unfinished>();
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Bytes held by all transfers. */
+  get usedBytes(): number {
+    let sum = 0;
+    for (const { bytes } of this.#entries) sum += bytes;
+    return sum;
+  }
+
+  /**
+   * Opens an account for a transfer. A timer of that request calls `putAside`, never another request, since I/O and the
+   * storage of a Durable Object belong to one request. `putAside` must not reject, and subtracts what it put aside from
+   * the account. A request that the runtime ends loses its timer, and with it the account.
+   */
+  open(putAside: () => Promise<void>): RestAccount {
+    const entry: Unfinished = { bytes: 0, leaving: 0, movedAt: Date.now(), seenAt: Date.now() };
+    this.#entries.add(entry);
+    const timer = setInterval(() => {
+      entry.seenAt = Date.now();
+      if (this.#mostIdle() === entry) void leave(entry, putAside);
+    }, REST_CHECK_MS);
+    return {
+      add: (bytes) => {
+        entry.bytes += bytes;
+        if (bytes > 0) entry.movedAt = Date.now();
+      },
+      close: () => {
+        clearInterval(timer);
+        this.#entries.delete(entry);
+      },
+    };
+  }
+
+  /** The transfer that has to put its bytes aside now, or null. */
+  #mostIdle(): Unfinished | null {
+    const now = Date.now();
+    dropOlder(this.#entries, now - MEMORY_LEASE_MS);
+    let staying = 0;
+    let most: Unfinished | null = null;
+    for (const entry of this.#entries) {
+      staying += entry.bytes - Math.min(entry.leaving, entry.bytes);
+      if (entry.leaving > 0 || entry.bytes < REST_WORTH_BYTES) continue;
+      if (!most || isMoreIdle(entry, most, now)) most = entry;
+    }
+    return staying > this.#limitBytes ? most : null;
+  }
+}
+
+async function leave(entry: Unfinished, putAside: () => Promise<void>): Promise<void> {
+  entry.leaving = entry.bytes;
+  try {
+    await putAside();
+  } finally {
+    entry.leaving = 0;
+  }
+}
+
+/** Idle times are compared in seconds: among senders that all send, the milliseconds are chance. */
+function isMoreIdle(entry: Unfinished, other: Unfinished, now: number): boolean {
+  const seconds = ({ movedAt }: Unfinished) => Math.floor((now - movedAt) / 1000);
+  const longer = seconds(entry) - seconds(other);
+  return longer === 0 ? entry.bytes > other.bytes : longer > 0;
+}
+
+/**
+ * The account of what the transfers of one isolate hold. Nothing is reserved for the length of a transfer: shares are
+ * borrowed for a moment of work, and unfinished bytes are counted as they come.
+ */
+export interface IsolateMemory {
+  /** Frames that are read and decoded: their compressed bytes and their content. */
+  readonly turns: Gate;
+  /** Parts on their way to the storage. */
+  readonly flights: Gate;
+  /** Operations under 1 MiB, and the first frame of a download. They never wait behind the others. */
+  readonly small: Gate;
+  /** Windows of streaming decoders, in bytes: they last as long as what is decoded. */
+  readonly windows: Gate;
+  readonly rest: RestLedger;
+}
+
+export function isolateMemory(): IsolateMemory {
+  return {
+    turns: new Gate({ units: TURNS_PER_ISOLATE }),
+    flights: new Gate({ units: FLIGHTS_PER_ISOLATE, perHolder: FLIGHTS_PER_UPLOAD, waitMs: FLIGHT_WAIT_MS }),
+    small: new Gate({ units: SMALL_OPERATIONS }),
+    windows: new Gate({ units: WINDOW_BYTES, perHolder: WINDOW_BYTES_PER_HOLDER }),
+    rest: new RestLedger(REST_BYTES),
+  };
+}
