@@ -8,6 +8,7 @@ import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
 import type { KnownPoints } from './delivery/download.ts';
+import { tidyDeletions } from './ingest/deletion.ts';
 import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
 import { type SessionObject, type UploadSessions, uploadSessions } from './ingest/resumable/upload-sessions.ts';
 import { type DeadVerification, noteDeadVerification } from './jobs/verify.ts';
@@ -47,7 +48,7 @@ export interface Services {
   readonly signingKeys: readonly SigningKey[];
   /** Ends what a run left that died: an upload's leavings are removed, of others nothing may be. */
   readonly reclaim: (dead: DeadUpload | DeadVerification | DeadImport) => Promise<'removed' | 'kept'>;
-  /** Removes rows that have had their time: ends of jobs, claims of expired links. */
+  /** Removes what has had its time: ends of jobs, claims of expired links, deletions. Finishes interrupted deletions. */
   readonly tidy: () => Promise<void>;
 }
 
@@ -95,6 +96,7 @@ export function services(env: Env): Services {
     tidy: async () => {
       await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());
       await purgeLinks(env.CATALOGUE, new Date().toISOString());
+      await tidyDeletions({ store, catalogue: env.CATALOGUE });
     },
   };
   made.set(env, all);

@@ -145,15 +145,13 @@ const INSERT = `
          value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames',
          value ->> 'encryption', value ->> 'archive', value ->> 'created_at', value ->> 'verified_at',
          value ->> 'damage'
-  FROM json_each(?1)`;
+  FROM json_each(?1)
+  WHERE value ->> 'backup_id' NOT IN (SELECT backup_id FROM deleted_backups)`;
 
-/**
- * Without the WHERE the parser would take ON for a join (sqlite.org/lang_upsert.html, "Parsing Ambiguity").
- */
-const KEEP = `${INSERT} WHERE true ON CONFLICT (backup_id) DO NOTHING`;
+const KEEP = `${INSERT} ON CONFLICT (backup_id) DO NOTHING`;
 
 /** A receipt tells nothing of verifications: what is known of them stays. */
-const REPLACE = `${INSERT} WHERE true ON CONFLICT (backup_id) DO UPDATE SET
+const REPLACE = `${INSERT} ON CONFLICT (backup_id) DO UPDATE SET
   job_id = excluded.job_id, filename = excluded.filename, content_type = excluded.content_type,
   file_size = excluded.file_size, checksum = excluded.checksum,
   stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
@@ -161,28 +159,32 @@ const REPLACE = `${INSERT} WHERE true ON CONFLICT (backup_id) DO UPDATE SET
   encryption = excluded.encryption, archive = excluded.archive, created_at = excluded.created_at`;
 
 /**
- * Lists a backup. May be called again with the same record after a lost answer: a row that is there already is this
- * one, because its id is drawn once.
+ * Lists a backup, unless its id was deleted (deleted-backups.ts). Returns whether it is listed. May be called again with
+ * the same record after a lost answer: a row that is there already is this one, because its id is drawn once.
  */
-export async function insertBackup(db: D1Database, backup: Backup): Promise<void> {
-  await db
-    .prepare(KEEP)
-    .bind(json([backup]))
-    .run();
+export async function insertBackup(db: D1Database, backup: Backup): Promise<boolean> {
+  const [, row] = await db.batch([
+    db.prepare(KEEP).bind(json([backup])),
+    db.prepare('SELECT 1 FROM backups WHERE backup_id = ?1').bind(backup.backup_id),
+  ]);
+  return row !== undefined && row.results.length > 0;
 }
 
 /**
- * Lists backups by their receipts, replacing what rows of the same ids say but for their verification: for rebuilding
- * from the bucket. One statement for 500.
+ * Lists backups by their receipts, unless their ids were deleted, replacing what rows of the same ids say but for their
+ * verification: for rebuilding from the bucket. One statement for 500. Returns how many rows were written.
  */
-export async function upsertBackups(db: D1Database, receipts: readonly BackupReceipt[]): Promise<void> {
+export async function upsertBackups(db: D1Database, receipts: readonly BackupReceipt[]): Promise<number> {
+  let written = 0;
   const backups = receipts.map((receipt) => ({ ...receipt, verified_at: null, damage: null }));
   for (let at = 0; at < backups.length; at += ROWS_PER_STATEMENT) {
-    await db
+    const { meta } = await db
       .prepare(REPLACE)
       .bind(json(backups.slice(at, at + ROWS_PER_STATEMENT)))
       .run();
+    written += meta.changes;
   }
+  return written;
 }
 
 /** Notes what a verification found. Whether there (still) was such a backup. */
@@ -208,6 +210,15 @@ export async function getBackup(db: D1Database, backupId: string): Promise<Backu
     .bind(backupId)
     .first<BackupRow>();
   return row && backupOf(row);
+}
+
+/** Which of these ids have a row. */
+export async function listedAmong(db: D1Database, backupIds: readonly string[]): Promise<Set<string>> {
+  const { results } = await db
+    .prepare('SELECT backup_id FROM backups WHERE backup_id IN (SELECT value FROM json_each(?1))')
+    .bind(JSON.stringify(backupIds))
+    .all<{ backup_id: string }>();
+  return new Set(results.map(({ backup_id }) => backup_id));
 }
 
 export interface BackupQuery {
@@ -250,10 +261,4 @@ function backupIdOf(cursor: string): string {
     // Not base64url, or not text: the same answer as for any other cursor that is not ours.
   }
   throw new InvalidCursor();
-}
-
-/** Whether there was such a backup. */
-export async function deleteBackup(db: D1Database, backupId: string): Promise<boolean> {
-  const { meta } = await db.prepare('DELETE FROM backups WHERE backup_id = ?1').bind(backupId).run();
-  return meta.changes > 0;
 }

@@ -113,7 +113,21 @@ export const IMPORTED = {
   refused: [{ index: 17, offset: 1802, reason: 'NOT NULL constraint failed: items.name' }],
 };
 
-export const REINDEXED = { receipts: 12, indexed: 12, refused: [] };
+export const REINDEXED = {
+  receipts: 12,
+  indexed: 12,
+  refused: [],
+  deletions_finished: 0,
+  orphans: {
+    data: 0,
+    index: 0,
+    tmp: 1,
+    unknown: 0,
+    bytes: 5_242_880,
+    keys: ['tmp/01JC8Z5V3M9QK2T7W4X6Y8B0CD/0'],
+    swept: 0,
+  },
+};
 
 export const HEALTH = { status: 'ok', version: '0.1.0' } as const;
 

@@ -3,6 +3,7 @@ import {
   IMPORT_ERRORS,
   LINK_MAX_TTL_SECONDS,
   LINK_TTL_SECONDS,
+  LISTED_ORPHANS,
   MAX_IMPORT_ERRORS,
   MAX_PAGE_ROWS,
   PAGE_ROWS,
@@ -342,6 +343,14 @@ export const ExportQuery = z.object({
 
 const FLAGS = ['true', '1', 'false', '0'] as const;
 
+function flag(description: string) {
+  return z
+    .enum(FLAGS)
+    .default('false')
+    .transform((word) => word === 'true' || word === '1')
+    .openapi({ type: 'string', enum: [...FLAGS], default: 'false', description });
+}
+
 export const ImportQuery = z.object({
   // Optional for the parser alone: whoever left them out is told the names that there are.
   database: z
@@ -364,18 +373,10 @@ export const ImportQuery = z.object({
         'What becomes of a row whose key is there: insert refuses it, upsert writes the columns that it names, replace ' +
         'puts it in the place of the old one',
     }),
-  dry_run: z
-    .enum(FLAGS)
-    .default('false')
-    .transform((word) => word === 'true' || word === '1')
-    .openapi({
-      type: 'string',
-      enum: [...FLAGS],
-      default: 'false',
-      description:
-        'Everything is checked and nothing is kept; `written` tells what would be. Rows are checked a batch at a time: ' +
-        'two with the same key, or one that refers to another, are noticed where both stand in the same hundred',
-    }),
+  dry_run: flag(
+    'Everything is checked and nothing is kept; `written` tells what would be. Rows are checked a batch at a time: ' +
+      'two with the same key, or one that refers to another, are noticed where both stand in the same hundred',
+  ),
   max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
     .optional()
     .openapi({ description: `Refused rows that do not stop it; default ${IMPORT_ERRORS}` }),
@@ -396,8 +397,30 @@ export const ImportSchema = z
   })
   .openapi('Import');
 
+export const ReindexQuery = z.object({
+  sweep: flag('Whether orphans older than a week are deleted; never those of an upload that is still open'),
+});
+
 export const ReindexSchema = z
-  .object({ receipts: z.number().int(), indexed: z.number().int(), refused: z.array(z.string()) })
+  .object({
+    receipts: z.number().int().openapi({ description: 'Receipts in the bucket, but for those of deleted backups' }),
+    indexed: z.number().int().openapi({ description: 'Rows written, new or again' }),
+    refused: z
+      .array(z.string())
+      .openapi({ description: 'Ids whose receipt cannot be read, or whose data is missing or of another size' }),
+    deletions_finished: z.number().int().openapi({ description: 'Interrupted deletions that were finished' }),
+    orphans: z
+      .object({
+        data: z.number().int(),
+        index: z.number().int(),
+        tmp: z.number().int().openapi({ description: 'Leftovers of uploads' }),
+        unknown: z.number().int().openapi({ description: 'Keys that the vault does not write; they are never swept' }),
+        bytes,
+        keys: z.array(z.string()).openapi({ description: `The first ${LISTED_ORPHANS}` }),
+        swept: z.number().int().openapi({ description: 'Objects of these that were deleted, with `sweep=true`' }),
+      })
+      .openapi({ description: 'Objects that no backup and no open upload has, by kind' }),
+  })
   .openapi('Reindex');
 
 export const HealthSchema = z.object({ status: z.literal('ok'), version: z.string() }).openapi('Health');

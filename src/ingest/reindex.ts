@@ -1,16 +1,22 @@
 import { z } from 'zod';
 import { type BackupReceipt, upsertBackups } from '../catalogue/backups.ts';
 import { inBatches, parallelBatches } from '../shared/batches.ts';
-import { backupOfReceiptKey, dataKey, receiptKey } from '../store/object-keys.ts';
+import { type BackupObjects, listBackupObjects } from '../store/backup-objects.ts';
+import { dataKey, OBJECT_KINDS, receiptKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import { finishDeletions, isDeleted } from './deletion.ts';
+import { type OrphanDeps, OrphanSearch, type Orphans } from './orphans.ts';
 
 export interface ReindexResult {
-  /** Receipts found in the bucket. */
+  /** Receipts found in the bucket, but for those of deleted backups. */
   readonly receipts: number;
   /** Rows written, new or again. */
   readonly indexed: number;
   /** Receipts that cannot be read, or whose data is missing or of another size: their ids. */
   readonly refused: string[];
+  /** Interrupted deletions of which something was left. */
+  readonly deletions_finished: number;
+  readonly orphans: Orphans;
 }
 
 const size = z.number().int().nonnegative();
@@ -48,39 +54,61 @@ const Receipt = z.object({
 }) satisfies z.ZodType<BackupReceipt>;
 
 /** Receipts read at once; six connections is what the platform gives a request. */
-const READS_AT_ONCE = 6;
-/** Rows of one statement: what is known of so many receipts is held at once. */
-const ROWS_AT_ONCE = 100;
+const READING = { concurrency: 6 };
+/** Backups whose rows are one statement, and that are held at once. */
+const BACKUPS_AT_ONCE = 100;
 
-/** Rebuilds the catalogue's rows from the receipts in the bucket. Rows without a receipt stay. */
-export async function reindex(store: ObjectStore, catalogue: D1Database): Promise<ReindexResult> {
+/**
+ * Rebuilds the catalogue's rows from the receipts in the bucket, but for deleted backups (deletion.ts says why they stay
+ * deleted), and looks for objects that no backup has. Rows without a receipt stay.
+ *
+ * @param sweep whether old orphans are deleted
+ */
+export async function reindex(
+  deps: OrphanDeps,
+  { sweep }: { readonly sweep: boolean },
+  now = Date.now(),
+): Promise<ReindexResult> {
+  const { store, catalogue } = deps;
+  const search = new OrphanSearch(deps, sweep, now);
+  const refused: string[] = [];
   let receipts = 0;
   let indexed = 0;
-  const refused: string[] = [];
-  const read = async ([id = '']: readonly string[]) => ({ id, receipt: await readReceipt(store, id) });
-  const found = parallelBatches(receiptIds(store), 1, read, { concurrency: READS_AT_ONCE });
-  for await (const batch of inBatches(found, ROWS_AT_ONCE)) {
-    const good = batch.flatMap(({ receipt }) => receipt ?? []);
-    await upsertBackups(catalogue, good);
-    receipts += batch.length;
-    indexed += good.length;
-    for (const { id, receipt } of batch) if (!receipt) refused.push(id);
+  let deletions_finished = 0;
+  const backups = listBackupObjects(store, OBJECT_KINDS, (key) => search.addUnknown(key));
+  for await (const batch of inBatches(backups, BACKUPS_AT_ONCE)) {
+    const deleted = batch.filter(isDeleted);
+    await finishDeletions(deps, deleted, now);
+    deletions_finished += deleted.filter(({ objects }) => objects.length > 1).length;
+    const others = batch.filter((backup) => !isDeleted(backup));
+    const good: BackupReceipt[] = [];
+    for await (const { id, receipt } of parallelBatches(withReceipt(others), 1, read, READING)) {
+      receipts += 1;
+      if (receipt) good.push(receipt);
+      else refused.push(id);
+    }
+    indexed += await upsertBackups(catalogue, good);
+    await search.lookAt(others);
   }
-  return { receipts, indexed, refused };
+  for (const prefix of await store.prefixes()) if (!PREFIXES.has(prefix)) search.addUnknown(prefix);
+  return { receipts, indexed, refused, deletions_finished, orphans: search.found };
+
+  async function read([backup]: readonly BackupObjects[]) {
+    return { id: backup?.backupId ?? '', receipt: backup ? await readReceipt(store, backup) : null };
+  }
 }
 
-/** Of all backups whose receipt is in the bucket, in their order. */
-async function* receiptIds(store: ObjectStore): AsyncGenerator<string, void, undefined> {
-  let cursor: string | undefined;
-  do {
-    const page = await store.list(cursor);
-    yield* page.keys.map(backupOfReceiptKey).filter((id) => id !== null);
-    cursor = page.cursor;
-  } while (cursor);
+const PREFIXES = new Set(OBJECT_KINDS.map((kind) => `${kind}/`));
+
+function withReceipt(backups: readonly BackupObjects[]): BackupObjects[] {
+  return backups.filter(({ objects }) => objects.some(({ kind }) => kind === 'receipt'));
 }
 
-async function readReceipt(store: ObjectStore, id: string): Promise<BackupReceipt | null> {
-  const { data: receipt } = Receipt.safeParse(await store.readJson(receiptKey(id)).catch(() => null));
-  if (receipt?.backup_id !== id) return null;
-  return (await store.size(dataKey(id))) === receipt.stored_size ? receipt : null;
+/** The data's size is as it was listed, unless that differs: the listings of receipts and data are not of one moment. */
+async function readReceipt(store: ObjectStore, { backupId, objects }: BackupObjects): Promise<BackupReceipt | null> {
+  const { data: receipt } = Receipt.safeParse(await store.readJson(receiptKey(backupId)).catch(() => null));
+  if (receipt?.backup_id !== backupId) return null;
+  const listed = objects.find(({ kind }) => kind === 'data')?.size;
+  if (listed === receipt.stored_size) return receipt;
+  return (await store.size(dataKey(backupId))) === receipt.stored_size ? receipt : null;
 }

@@ -1,4 +1,4 @@
-import { type Backup, deleteBackup, type Encryption } from '../catalogue/backups.ts';
+import type { Backup, Encryption } from '../catalogue/backups.ts';
 import { type JobEnding, noteJob } from '../catalogue/jobs.ts';
 import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline } from '../codec/pipeline.ts';
@@ -13,11 +13,10 @@ import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY, PART_BYTES } from '../shared/limits.ts';
 import { type Pieces, peek, retold } from '../shared/streams.ts';
-import { removeBackupObjects } from '../store/backup-objects.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
-import { commitBackup } from './commit-backup.ts';
+import { commitBackup, rollBack } from './commit-backup.ts';
 import { type IndexBounds, MemberIndexing, membersInto } from './member-indexing.ts';
 
 export interface UploadRooms {
@@ -99,11 +98,11 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const started_at = new Date().toISOString();
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
   const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
+  let backup: Backup | null = null;
   try {
     if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
     const { budgetBytes } = MEMORY.operations.upload;
     const share = await rooms.budget.reserve(budgetBytes + rooms.engine.contextBytes(order.level));
-    let backup: Backup;
     try {
       backup = await receive(rooms, order, job, writer, indexing);
     } finally {
@@ -111,23 +110,17 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
     }
     if (!job.alive()) throw new JobSuperseded(job_id);
     await commitBackup(rooms, backup);
-    const message = `Stored ${order.filename}`;
-    await job.finish({
-      phase: 'done',
-      backup_id,
-      current: backup.file_size,
-      total: backup.file_size,
-      stored: backup.stored_size,
-      message,
-    });
-    // Taken over in the last moment: whoever took over has removed it, or will.
-    if (!job.alive()) throw new JobSuperseded(job_id);
-    await noteEnd(rooms, order, started_at, { phase: 'done', message, code: null });
-    return backup;
   } catch (error) {
-    await takeBack(rooms, order, job, [writer, indexing], started_at, error);
-    throw error;
+    const outcome = await takeBack(rooms, order, job, [writer, indexing], started_at, error);
+    // Kept: the commit succeeded, and only its answer was lost.
+    if (outcome !== 'kept' || !backup) throw error;
   }
+  // From the commit on nothing fails: an alarm that took the job over in between found the backup, and reported it.
+  const { file_size, stored_size: stored } = backup;
+  const message = `Stored ${order.filename}`;
+  await job.finish({ phase: 'done', backup_id, current: file_size, total: file_size, stored, message });
+  await noteEnd(rooms, order, started_at, { phase: 'done', message, code: null });
+  return backup;
 }
 
 /** Content in, data object out. Gives the receipt of what is now stored. */
@@ -222,8 +215,8 @@ function storedForm({ defaultRecipients }: UploadRooms, order: UploadOrder, firs
 }
 
 /**
- * After a failure nothing is left. Where that cannot be done now (the storage is away), the job is not told its end:
- * its alarm misses the heartbeat and takes back the rest.
+ * After a failure nothing is left, unless the backup was committed. Where that cannot be done or decided now (`unknown`:
+ * the storage or the catalogue does not answer), the job does not end: its alarm misses the heartbeat and rolls back.
  */
 async function takeBack(
   rooms: UploadRooms,
@@ -232,15 +225,14 @@ async function takeBack(
   written: readonly { abort(): Promise<void> }[],
   startedAt: string,
   error: unknown,
-): Promise<void> {
+): Promise<'kept' | 'removed' | 'unknown'> {
   const { code, message } =
     error instanceof VaultError
       ? error
       : { code: 'internal-error' as const, message: 'The upload failed. Send it again.' };
   try {
     for (const each of written) await each.abort();
-    await deleteBackup(rooms.catalogue, order.backup_id);
-    await removeBackupObjects(rooms.store, order.backup_id);
+    if ((await rollBack(rooms, order.backup_id)) === 'kept') return 'kept';
   } catch (cause) {
     console.error(
       JSON.stringify({
@@ -251,10 +243,11 @@ async function takeBack(
       }),
     );
     job.abandon();
-    return;
+    return 'unknown';
   }
   await job.finish({ phase: 'failed', code, detail: message, message: `Upload of ${order.filename} failed` });
   await noteEnd(rooms, order, startedAt, { phase: 'failed', message, code });
+  return 'removed';
 }
 
 function noteEnd({ catalogue }: UploadRooms, order: UploadOrder, started_at: string, ending: JobEnding): Promise<void> {

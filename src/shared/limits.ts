@@ -102,6 +102,18 @@ export const JOB_TEXT_CHARS = 500;
 export const JOB_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 
 /**
+ * How long the marker of a deletion is kept, and the id in the catalogue: longer than anything lasts that could bring the
+ * backup back, of which D1 Time Travel reaches farthest (30 days).
+ */
+export const DELETION_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
+/** Objects without a backup are swept at this age: longer than any upload lasts ({@link MAX_UPLOAD_TTL_MS}). */
+export const ORPHAN_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
+/** Keys of orphans that an answer lists. */
+export const LISTED_ORPHANS = 100;
+/** Backups of which `reindex` asks whether their upload is still open, each a request of its own (Workers limits: 10,000). */
+export const CHECKED_ORPHANS = 500;
+
+/**
  * Uploads in pieces: how long one may take, at most and by default. R2 aborts a multipart upload 7 days after it was
  * opened, which is when the first part is full.
  */

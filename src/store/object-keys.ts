@@ -16,6 +16,11 @@ export function indexKey(backupId: string): string {
   return `index/${backupId}`;
 }
 
+/** The marker of a deletion: it is written before anything is deleted, and outlives all of it. */
+export function deletedKey(backupId: string): string {
+  return `deleted/${backupId}`;
+}
+
 /** Prefix of everything that only a running upload needs; the keys below it are `tmp/{backup_id}/…`. */
 export function tmpPrefix(backupId: string): string {
   return `tmp/${backupId}/`;
@@ -26,7 +31,17 @@ export function indexRunKey(backupId: string, run: number): string {
   return `${tmpPrefix(backupId)}index-run/${run}`;
 }
 
-/** The id in a receipt's key, or null where the key is not a receipt's. */
-export function backupOfReceiptKey(key: string): string | null {
-  return /^receipt\/([0-9A-HJKMNP-TV-Z]{26})$/.exec(key)?.[1] ?? null;
+export const OBJECT_KINDS = ['data', 'receipt', 'index', 'deleted', 'tmp'] as const;
+export type ObjectKind = (typeof OBJECT_KINDS)[number];
+
+/** The id in a key of that kind, or null where the vault writes no such key. */
+export function backupIdInKey(kind: ObjectKind, key: string): string | null {
+  const [first, id = '', ...rest] = key.split('/');
+  if (first !== kind || rest.length > 0 !== (kind === 'tmp')) return null;
+  return isBackupId(id) ? id : null;
+}
+
+/** Whether it has the form of a ULID. */
+export function isBackupId(text: string): boolean {
+  return /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(text);
 }

@@ -22,6 +22,14 @@ export interface OpenObject {
   readonly size: number;
 }
 
+/** An object as a listing has it. */
+export interface ListedObject {
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly uploaded: Date;
+}
+
 /** `changed`: the object under the key is not the one that the ETag names. */
 export type ObjectRead =
   | ({ readonly kind: 'open' } & OpenObject)
@@ -100,9 +108,12 @@ export class ObjectStore {
     return head?.size ?? null;
   }
 
-  /** Removes objects; those that are not there are no error. */
-  async remove(keys: string[]): Promise<void> {
-    await this.#call('delete', () => this.#bucket.delete(keys));
+  /** Removes objects, 1000 a call (R2 limits); those that are not there are no error. */
+  async remove(keys: readonly string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += 1000) {
+      const some = keys.slice(at, at + 1000);
+      await this.#call('delete', () => this.#bucket.delete(some));
+    }
   }
 
   /** Removes every object whose key begins with `prefix`. */
@@ -110,15 +121,25 @@ export class ObjectStore {
     let cursor: string | undefined;
     do {
       const page = await this.#call('list', () => this.#bucket.list({ prefix, cursor, limit: 1000 }));
-      if (page.objects.length > 0) await this.remove(page.objects.map((object) => object.key));
+      await this.remove(page.objects.map((object) => object.key));
       cursor = page.truncated ? page.cursor : undefined;
     } while (cursor);
   }
 
-  /** A page of keys in their order. */
-  async list(cursor: string | undefined): Promise<{ keys: string[]; cursor: string | undefined }> {
-    const page = await this.#call('list', () => this.#bucket.list({ cursor, limit: 1000 }));
-    return { keys: page.objects.map((object) => object.key), cursor: page.truncated ? page.cursor : undefined };
+  /** Objects whose keys begin with `prefix`, in the order of their keys, by pages of 1000 or `limit`. */
+  async *list(prefix: string, limit = 1000): AsyncGenerator<ListedObject, void, undefined> {
+    let cursor: string | undefined;
+    do {
+      const page = await this.#call('list', () => this.#bucket.list({ prefix, cursor, limit }));
+      for (const { key, size, uploaded } of page.objects) yield { key, size, uploaded };
+      cursor = page.truncated ? page.cursor : undefined;
+    } while (cursor);
+  }
+
+  /** What the keys of the bucket begin with, up to and with the first `/`, and keys without one; 1000 at most. */
+  async prefixes(): Promise<string[]> {
+    const page = await this.#call('list', () => this.#bucket.list({ delimiter: '/', limit: 1000 }));
+    return [...page.delimitedPrefixes, ...page.objects.map((object) => object.key)];
   }
 
   async openUpload(key: string): Promise<OpenUpload> {

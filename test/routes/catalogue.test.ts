@@ -33,12 +33,12 @@ describe('the catalogue', () => {
     expect(await (await ask(`/backup/${receipt.backup_id}`)).json()).toEqual(receipt);
   });
 
-  it('deletes object, receipt and row', async () => {
+  it('deletes objects and row, and leaves the marker of the deletion', async () => {
     const { backup_id } = await put('gone.tar', sample(10));
     expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
     await expectProblem(await ask(`/backup/${backup_id}`), 404, 'not-found');
     await expectProblem(await ask(`/backup/${backup_id}`, { method: 'DELETE' }), 404, 'not-found');
-    expect((await storedKeys()).filter((key) => key.includes(backup_id))).toEqual([]);
+    expect((await storedKeys()).filter((key) => key.includes(backup_id))).toEqual([`deleted/${backup_id}`]);
   });
 
   it('deletes the index of an archive too, and what was left of making it', async () => {
@@ -53,7 +53,7 @@ describe('the catalogue', () => {
       `tmp/${backup_id}/index-run/0`,
     ]);
     expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
-    expect(await own()).toEqual([]);
+    expect(await own()).toEqual([`deleted/${backup_id}`]);
   });
 
   it('rebuilds rows from the receipts, and refuses those that lie', async () => {
@@ -66,6 +66,23 @@ describe('the catalogue', () => {
     expect(result.refused).toEqual([lying.backup_id]);
     const { message: _, ...receipt } = kept;
     expect(await (await ask(`/backup/${kept.backup_id}`)).json()).toEqual(receipt);
+  });
+
+  it('is never rebuilt with a deleted backup, and is told of objects that no backup has', async () => {
+    const { backup_id } = await put('deleted.tar', sample(10));
+    const receipt = await env.VAULT.get(`receipt/${backup_id}`).then((object) => object?.text());
+    expect((await ask(`/backup/${backup_id}`, { method: 'DELETE' })).status).toBe(204);
+    await env.VAULT.put(`receipt/${backup_id}`, receipt ?? '');
+    await env.VAULT.put('data/01JC8Z5V3M9QK2T7W4X6Y8B0CD', 'orphan');
+    for (const sweep of ['', '?sweep=false', '?sweep=true']) {
+      const result = await (await ask(`/reindex${sweep}`, { method: 'POST' })).json();
+      expect(result).toMatchObject({
+        deletions_finished: sweep === '' ? 1 : 0,
+        orphans: { data: 1, bytes: 6, keys: ['data/01JC8Z5V3M9QK2T7W4X6Y8B0CD'], swept: 0 },
+      });
+      await expectProblem(await ask(`/backup/${backup_id}`), 404, 'not-found');
+    }
+    await expectProblem(await ask('/reindex?sweep=maybe', { method: 'POST' }), 400, 'invalid-option');
   });
 });
 

@@ -1,14 +1,13 @@
 import { createRoute } from '@hono/zod-openapi';
-import { type Backup, deleteBackup, getBackup, listBackups } from '../../catalogue/backups.ts';
+import { type Backup, getBackup, listBackups } from '../../catalogue/backups.ts';
+import { deleteBackup } from '../../ingest/deletion.ts';
 import { reindex } from '../../ingest/reindex.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { PAGE_ROWS } from '../../shared/limits.ts';
-import { removeBackupObjects } from '../../store/backup-objects.ts';
-import { receiptKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { BACKUP, BACKUP_PAGE, REINDEXED } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
-import { BackupPageSchema, BackupParam, BackupSchema, PageQuery, ReindexSchema } from '../schemas.ts';
+import { BackupPageSchema, BackupParam, BackupSchema, PageQuery, ReindexQuery, ReindexSchema } from '../schemas.ts';
 import { backupView } from '../views.ts';
 
 class BackupNotFound extends VaultError {
@@ -52,7 +51,10 @@ const deleteRoute = createRoute({
   path: '/backup/{backup_id}',
   operationId: 'deleteBackup',
   summary: 'Delete a backup',
-  description: 'Deletes the stored bytes, the member index and the receipt. This cannot be undone.',
+  description:
+    'Deletes the stored bytes, the member index, the receipt and the row, also of a backup that lacks some of these. ' +
+    'This cannot be undone: a marker in the bucket outlives the backup, so that no `reindex` lists it again. After a 502 ' +
+    'the deletion may be incomplete; send the request again.',
   tags: ['Downloads'],
   ...forToken('admin'),
   request: { params: BackupParam },
@@ -64,10 +66,13 @@ const reindexRoute = createRoute({
   path: '/reindex',
   operationId: 'reindex',
   summary: 'Rebuild the catalogue',
-  description: 'Reads every receipt in the bucket and writes the row of each backup that is missing.',
+  description:
+    'Reads every receipt in the bucket and writes the row of each backup, but never of a deleted one. Finishes ' +
+    'interrupted deletions, and reports orphans: objects that belong to no backup and to no open upload.',
   tags: ['Service'],
   ...forToken('admin'),
-  responses: { 200: json(ReindexSchema, 'The receipts that were found', REINDEXED), ...problems(401, 403, 502) },
+  request: { query: ReindexQuery },
+  responses: { 200: json(ReindexSchema, 'What was found and done', REINDEXED), ...problems(400, 401, 403, 502) },
 });
 
 export function backupRoutes(app: App): void {
@@ -80,18 +85,12 @@ export function backupRoutes(app: App): void {
   app.openapi(getRoute, async (c) => c.json(backupView(await knownBackup(c, c.req.valid('param').backup_id)), 200));
 
   app.openapi(deleteRoute, async (c) => {
-    const { store, catalogue } = c.get('services');
-    const backup = await knownBackup(c, c.req.valid('param').backup_id);
-    // The receipt goes first, so that a reindex cannot bring back half a backup; the row goes last, so that a
-    // deletion that failed midway can be asked for again.
-    await store.remove([receiptKey(backup.backup_id)]);
-    await removeBackupObjects(store, backup.backup_id);
-    await deleteBackup(catalogue, backup.backup_id);
+    const deleted = await deleteBackup(c.get('services'), c.req.valid('param').backup_id);
+    if (!deleted) throw new BackupNotFound();
     return c.body(null, 204);
   });
 
   app.openapi(reindexRoute, async (c) => {
-    const { store, catalogue } = c.get('services');
-    return c.json(await reindex(store, catalogue), 200);
+    return c.json(await reindex(c.get('services'), c.req.valid('query')), 200);
   });
 }

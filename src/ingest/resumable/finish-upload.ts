@@ -1,15 +1,13 @@
-import { deleteBackup } from '../../catalogue/backups.ts';
 import { noteJob } from '../../catalogue/jobs.ts';
 import { releaseLinksOf } from '../../catalogue/upload-links.ts';
 import type { JobPublisher } from '../../progress/publisher.ts';
 import { MEMORY } from '../../shared/limits.ts';
-import { removeBackupObjects } from '../../store/backup-objects.ts';
-import { commitBackup } from '../commit-backup.ts';
+import { commitBackup, rollBack } from '../commit-backup.ts';
 import { readBack } from './read-back.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionWriter } from './session-writer.ts';
-import { finished, type StoredObject, type UploadRecord, withStored } from './upload-record.ts';
+import { finished, kept, type StoredObject, type UploadRecord, withStored } from './upload-record.ts';
 
 /**
  * What follows the last byte: seal the object, complete it, read it back, write receipt and row. Every step is noted, or
@@ -78,8 +76,8 @@ async function verify(
     };
     const backup = await readBack(rooms, record, stored, store.sealing, onRead, noteOpen);
     signal.throwIfAborted();
-    await commitBackup(rooms, backup);
-    signal.throwIfAborted();
+    // An end that `signal` asks for after that comes too late: the backup is listed.
+    await commitBackup(rooms, backup, signal);
     store.record = finished(store.known, Date.now());
   } finally {
     share.release();
@@ -93,25 +91,23 @@ function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'ver
 }
 
 /**
- * After the end: of what failed everything is taken back, the job and its row are told, and the session keeps its record
- * alone. May be done again where it was cut off; rejects where it cannot be done now.
+ * After the end: a failed upload is rolled back, the job and its row learn the end, and only the record is left in the
+ * upload storage. An upload that turns out to be committed has not failed: its object died after the commit, before it
+ * was recorded. May be called again where it was cut off; rejects where it cannot be done now.
  */
 export async function settleUpload(rooms: SessionRooms, store: SessionStore): Promise<void> {
-  const record = store.known;
-  if (record.phase === 'failed') await takeBack(rooms, store, record);
-  await tellEnd(rooms, record);
+  const { phase, backup_id } = store.known;
+  if (phase === 'failed') {
+    const open = [store.open, store.indexOpen].filter((each) => each !== null);
+    if ((await rollBack(rooms, backup_id, open)) === 'kept') store.record = kept(store.known);
+    else await releaseLinksOf(rooms.catalogue, backup_id);
+  }
+  await tellEnd(rooms, store.known);
   store.transaction(() => {
     store.dropContent();
     // Not the record from before: its sender may have removed a finished upload meanwhile.
     store.record = { ...store.known, settled: true };
   });
-}
-
-async function takeBack(rooms: SessionRooms, store: SessionStore, { backup_id }: UploadRecord): Promise<void> {
-  for (const open of [store.open, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
-  await removeBackupObjects(rooms.store, backup_id);
-  await deleteBackup(rooms.catalogue, backup_id);
-  await releaseLinksOf(rooms.catalogue, backup_id);
 }
 
 /** The job has nobody else to learn the end from. */

@@ -216,6 +216,15 @@ export function forgotten(record: UploadRecord): UploadRecord {
   return { ...record, failure: { code: 'upload-gone', detail: 'The upload was finished and then removed.' } };
 }
 
+/**
+ * An upload that was to fail, and whose backup was committed before. A sender that deleted the upload gets the answers of
+ * one that deleted it after its end.
+ */
+export function kept(record: UploadRecord): UploadRecord {
+  const done: UploadRecord = { ...record, phase: 'done', failure: null };
+  return record.failure?.code === 'upload-gone' ? forgotten(done) : done;
+}
+
 /** All bytes are here, and the vault has still to do with them. */
 export function isUnfinished(record: UploadRecord): boolean {
   return record.phase === 'storing' || record.phase === 'verifying';

@@ -5,6 +5,7 @@ import { drainOnceFree } from '../../shared/drain.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { FINISH_AT_ONCE_BYTES, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../shared/limits.ts';
 import { isUploadLost } from '../../store/r2-errors.ts';
+import { DeletedBeforeCommit } from '../commit-backup.ts';
 import { ChecksumMismatch } from '../upload.ts';
 import { finishUpload, settleUpload } from './finish-upload.ts';
 import { type Piece, PieceRun } from './piece-run.ts';
@@ -277,7 +278,9 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     #finalFailure(met: unknown): UploadFailure | null {
       const error = isUploadLost(met) ? new StoredOtherwise(met) : met;
       if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
-      const final = [StoredOtherwise, ChecksumMismatch, TooOftenInterrupted].some((kind) => error instanceof kind);
+      const final = [StoredOtherwise, ChecksumMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
+        (kind) => error instanceof kind,
+      );
       return final && error instanceof VaultError ? { code: error.code, detail: error.message } : null;
     }
 

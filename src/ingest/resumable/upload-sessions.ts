@@ -32,6 +32,8 @@ export interface UploadSessions {
     body: ReadableStream<Uint8Array> | null,
   ): Promise<SessionView>;
   terminate(uploadId: string, access: SessionAccess): Promise<SessionView>;
+  /** Whether the upload has not ended; false where there never was one of that id. */
+  isOpen(uploadId: string): Promise<boolean>;
 }
 
 export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): UploadSessions {
@@ -47,6 +49,10 @@ export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): 
       const headers = { [PIECE_HEADER]: JSON.stringify(request) };
       const response = await session(uploadId).fetch('https://session.invalid/', { method: 'POST', headers, body });
       return viewIn(await response.json());
+    },
+    isOpen: async (uploadId) => {
+      const answer = await session(uploadId).describe({ kind: 'granted' });
+      return answer.kind === 'view' && answer.view.phase !== 'done';
     },
   };
 }

@@ -31,7 +31,8 @@ function lookIntoBucket(stateDir: string, backups: ReadonlyMap<string, number>, 
     const data = new Set<string>();
     for (const { key, size, blob_id } of rows(db, 'SELECT key, size, blob_id FROM _mf_objects')) {
       const [kind = '', id = ''] = String(key).split('/');
-      if (!backups.has(id) || !KINDS.includes(kind)) orphans.push(`object ${key} of ${size} bytes`);
+      const isMarker = kind === 'deleted' && !backups.has(id);
+      if (!isMarker && !(backups.has(id) && KINDS.includes(kind))) orphans.push(`object ${key} of ${size} bytes`);
       if (kind === 'data') data.add(id);
       if (kind === 'data' && backups.has(id) && backups.get(id) !== size)
         orphans.push(`object ${key} has ${size} bytes`);

@@ -2,14 +2,15 @@ import { env } from 'cloudflare:test';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   type Backup,
-  deleteBackup,
   getBackup,
   InvalidCursor,
   insertBackup,
   listBackups,
+  listedAmong,
   recordVerification,
   upsertBackups,
 } from '../../../src/catalogue/backups.ts';
+import { deleteBackups, deleteUnlisted, purgeDeleted } from '../../../src/catalogue/deleted-backups.ts';
 
 const db = env.CATALOGUE;
 
@@ -39,7 +40,7 @@ function backup(n: number, over: Partial<Backup> = {}): Backup {
 }
 
 afterEach(async () => {
-  await db.prepare('DELETE FROM backups').run();
+  await db.batch([db.prepare('DELETE FROM backups'), db.prepare('DELETE FROM deleted_backups')]);
 });
 
 describe('one backup', () => {
@@ -108,11 +109,26 @@ describe('one backup', () => {
     expect((await listBackups(db, { limit: 10 })).backups).toHaveLength(1);
   });
 
-  it('is deleted once', async () => {
+  it('is never listed again once its id was deleted, by no statement that writes rows', async () => {
     await insertBackup(db, backup(1));
-    expect(await deleteBackup(db, id(1))).toBe(true);
-    expect(await deleteBackup(db, id(1))).toBe(false);
-    expect(await getBackup(db, id(1))).toBeNull();
+    await deleteBackups(db, [id(1), id(2)], '2026-11-23T07:30:00.000Z');
+    expect(await insertBackup(db, backup(1))).toBe(false);
+    expect(await insertBackup(db, backup(2))).toBe(false);
+    expect(await upsertBackups(db, [backup(1), backup(2), backup(3)])).toBe(1);
+    expect((await listBackups(db, { limit: 10 })).backups).toEqual([backup(3)]);
+    await deleteBackups(db, [id(1)], '2026-11-24T07:30:00.000Z');
+    expect(await purgeDeleted(db, '2026-11-23T07:30:00.001Z'), 'an id deleted again keeps its time').toBe(2);
+    expect(await insertBackup(db, backup(1))).toBe(true);
+  });
+
+  it('has one decision between its commit and its rollback: the first one wins, and all get the same answer', async () => {
+    await insertBackup(db, backup(1));
+    expect(await deleteUnlisted(db, id(1), 'now')).toBe('listed');
+    expect(await insertBackup(db, backup(1))).toBe(true);
+    expect(await deleteUnlisted(db, id(2), 'now')).toBe('deleted');
+    expect(await insertBackup(db, backup(2))).toBe(false);
+    expect(await deleteUnlisted(db, id(2), 'now')).toBe('deleted');
+    expect(await listedAmong(db, [id(1), id(2), id(3)])).toEqual(new Set([id(1)]));
   });
 });
 
@@ -157,7 +173,7 @@ describe('the list', () => {
       [1, 2, 3, 4].map((n) => backup(n)),
     );
     const { cursor } = await listBackups(db, { limit: 2 });
-    await deleteBackup(db, id(3));
+    await deleteBackups(db, [id(3)], 'now');
     await insertBackup(db, backup(5));
     const next = await listBackups(db, { limit: 2, cursor });
     expect(next.backups.map((b) => b.backup_id)).toEqual([id(2), id(1)]);

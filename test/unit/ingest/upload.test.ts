@@ -8,6 +8,7 @@ import { MIB } from '../../../src/shared/limits.ts';
 import type { Pieces } from '../../../src/shared/streams.ts';
 import { ObjectStore } from '../../../src/store/object-store.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
+import { withSteps } from '../../support/storage-steps.ts';
 import { sample, storedKeys } from '../../support/vault.ts';
 
 let next = 0;
@@ -136,6 +137,87 @@ describe('upload', () => {
     };
     await expect(upload(rooms, stolen)).rejects.toMatchObject({ code: 'upload-superseded' });
     await expectNothing(stolen.backup_id);
+  });
+});
+
+describe('a reclaim beside its upload', () => {
+  it('decides with it, at whichever step it comes: both keep the backup, or both remove it', async () => {
+    const outcomes = new Set<string>();
+    for (let at = 1; ; at++) {
+      const raced = order(piecesOf(sample(MIB)));
+      let reclaimed: 'kept' | 'removed' | undefined;
+      const { bucket, catalogue, names } = withSteps(env.VAULT, env.CATALOGUE, {
+        async before(step) {
+          if (step === at) reclaimed = await services(env).reclaim(raced);
+        },
+      });
+      const deps = { ...services(env), store: new ObjectStore(bucket), catalogue };
+      const result = await upload(deps, raced).then(
+        ({ backup_id }) => backup_id,
+        (error: unknown) => error,
+      );
+      if (reclaimed === undefined) break;
+      const why = `reclaimed at step ${at} of ${names}`;
+      if (reclaimed === 'kept') {
+        expect(result, why).toBe(raced.backup_id);
+        expect(await getBackup(env.CATALOGUE, raced.backup_id), why).not.toBeNull();
+        expect((await storedKeys()).filter((key) => key.includes(raced.backup_id))).toHaveLength(2);
+      } else {
+        expect(result, why).toMatchObject({ code: 'upload-cancelled' });
+        await expectNothing(raced.backup_id);
+      }
+      outcomes.add(String(reclaimed));
+    }
+    expect([...outcomes].sort()).toEqual(['kept', 'removed']);
+  });
+
+  it('that kept the backup is not undone by an upload that learns at its end that it was superseded', async () => {
+    const whole = order(piecesOf(sample(1000)));
+    const { jobs } = services(env);
+    let alive = true;
+    const superseded: typeof jobs = {
+      ...jobs,
+      publisher: (...ids) => ({
+        ...jobs.publisher(...ids),
+        alive: () => alive,
+        async finish() {
+          expect(await services(env).reclaim(whole)).toBe('kept');
+          alive = false;
+          return true;
+        },
+      }),
+    };
+    expect(await upload({ ...services(env), jobs: superseded }, whole)).toMatchObject({ backup_id: whole.backup_id });
+    expect(await getBackup(env.CATALOGUE, whole.backup_id)).not.toBeNull();
+    expect((await storedKeys()).filter((key) => key.includes(whole.backup_id))).toHaveLength(2);
+  });
+
+  it.each([
+    ['whose answer is lost is a backup', true],
+    ['that fails leaves nothing', false],
+  ])('and a commit %s', async (_, answerLost) => {
+    const lost = order(piecesOf(sample(1000)));
+    let commits = 0;
+    const fail = (_: number, name: string) => {
+      if (name === 'batch' && ++commits === 1) throw new Error('D1_ERROR: Network connection lost.');
+    };
+    const { catalogue } = withSteps(env.VAULT, env.CATALOGUE, answerLost ? { after: fail } : { before: fail });
+    const result = upload({ ...services(env), catalogue }, lost);
+    if (answerLost) {
+      expect(await result).toMatchObject({ backup_id: lost.backup_id });
+      expect(await services(env).reclaim(lost)).toBe('kept');
+      expect(await services(env).jobs.snapshot(lost.job_id)).toMatchObject({ phase: 'done' });
+    } else {
+      await expect(result).rejects.toThrow('Network connection lost');
+      await expectNothing(lost.backup_id);
+    }
+  });
+
+  it('has removed an upload for good: its id is never listed, not by a receipt that is found later', async () => {
+    const dead = order(piecesOf(sample(1000)));
+    expect(await services(env).reclaim(dead)).toBe('removed');
+    await expect(upload(services(env), dead)).rejects.toMatchObject({ code: 'upload-cancelled' });
+    await expectNothing(dead.backup_id);
   });
 });
 

@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
-import { type Backup, deleteBackup, getBackup, recordVerification } from '../../../src/catalogue/backups.ts';
+import { type Backup, getBackup, recordVerification } from '../../../src/catalogue/backups.ts';
+import { deleteBackups } from '../../../src/catalogue/deleted-backups.ts';
 import { verifyBackup } from '../../../src/jobs/verify.ts';
 import type { JobUpdate } from '../../../src/progress/messages.ts';
 import { type JobPublisher, type JobRooms, jobRooms } from '../../../src/progress/publisher.ts';
@@ -160,7 +161,7 @@ describe('a verification that does not come to its end', () => {
 
   it('because the backup was removed brings no row back', async () => {
     const backup = await stored();
-    await deleteBackup(env.CATALOGUE, backup.backup_id);
+    await deleteBackups(env.CATALOGUE, [backup.backup_id], '2026-11-25T00:00:00.000Z');
     const running = verifyBackup(services(env), backup, orderOf(backup));
     await expect(running).rejects.toMatchObject({ code: 'not-found' });
     expect(await getBackup(env.CATALOGUE, backup.backup_id)).toBeNull();
