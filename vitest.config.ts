@@ -10,7 +10,7 @@ const migrations = {
 
 /** Credentials of the tests; random enough for nobody, fixed so that a failure can be repeated. */
 const secrets = {
-  ADMIN_TOKEN: 'test-admin-token',
+  ADMIN_TOKEN: 'test-admin-token-of-32-characters',
   LINK_SIGNING_KEYS: 'k2:bmV3ZXN0LWtleS1uZXdlc3Qta2V5LW5ld2VzdC1rZXk,k1:b2xkZXIta2V5LW9sZGVyLWtleS1vbGRlci1rZXktMTE',
 };
 

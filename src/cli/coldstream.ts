@@ -3,7 +3,7 @@
  * Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C (143 by SIGTERM).
  */
 import { Command, CommanderError, Option } from 'commander';
-import { parseDuration, parseSize, wholeNumber } from './coldstream/amounts.ts';
+import { durationOption, sizeOption, wholeNumber } from './coldstream/amounts.ts';
 import { cat } from './coldstream/cat.ts';
 import { CommandFailed, interruption } from './coldstream/failures.ts';
 import { link } from './coldstream/link.ts';
@@ -29,7 +29,7 @@ function open(command: Command): Session {
 const RETRY_FOR = 'how long to try again after the last progress';
 
 function retryFor(): Option {
-  return new Option('--retry-for <time>', RETRY_FOR).argParser(parseDuration).default(3600, '1h');
+  return new Option('--retry-for <time>', RETRY_FOR).argParser(durationOption).default(3600, '1h');
 }
 
 const program = new Command('coldstream')
@@ -55,9 +55,9 @@ withVault(
     )
     .option('--sha256 <hex>', 'refuse it unless it has this checksum')
     .option('--fresh', 'begin anew, whatever was begun before')
-    .addOption(new Option('--chunk <size>', 'pieces of one size, instead of what suits the line').argParser(parseSize))
+    .addOption(new Option('--chunk <size>', 'pieces of one size, instead of what suits the line').argParser(sizeOption))
     .addOption(new Option('--parallel <n>', 'files at once').argParser(wholeNumber(1, 16)).default(3))
-    .addOption(new Option('--retry-for <time>', `${RETRY_FOR} (default: 1h)`).argParser(parseDuration))
+    .addOption(new Option('--retry-for <time>', `${RETRY_FOR} (default: 1h)`).argParser(durationOption))
     .action((files: string[], options, command: Command) => push(open(command), files, options)),
 );
 
@@ -107,7 +107,7 @@ withVault(
     .command('link')
     .description('an address that needs no token')
     .argument('<id>', 'of the backup')
-    .addOption(new Option('--expires <time>', 'how long it is good').argParser(parseDuration).default(3600, '1h'))
+    .addOption(new Option('--expires <time>', 'how long it is good').argParser(durationOption).default(3600, '1h'))
     .option('--path <path>', 'of a file in the archive; with --format tar of a directory')
     .addOption(new Option('--format <format>', 'what it gives').choices(['zst', 'gz', 'tar']))
     .option('--name <name>', 'what a browser saves it as')

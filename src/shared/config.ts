@@ -3,19 +3,17 @@ import {
   DEFAULT_MAX_FILE_BYTES,
   DEFAULT_MIN_RATE,
   DEFAULT_PEER_IDLE_MS,
-  GIB,
-  KIB,
   MAX_OBJECT_BYTES,
   MAX_PEER_IDLE_MS,
   MAX_UPLOAD_TTL_MS,
-  MIB,
 } from './limits.ts';
+import { DURATION_GRAMMAR, FLAGS, parseDuration, parseFlag, parseSize, SIZE_GRAMMAR } from './units.ts';
 
 export type EngineChoice = 'auto' | 'native' | 'wasm';
 
-/** What a deployment may turn: the variables of `wrangler.toml` and two secrets. */
+/** The variables of a deployment and its two secrets. Sizes and durations have the grammar of shared/units.ts. */
 export interface Config {
-  /** `MAX_FILE_SIZE`: largest upload in bytes; takes suffixes KiB, MiB, GiB. Default 10 GiB. */
+  /** `MAX_FILE_SIZE`: largest upload in bytes. Default 10 GiB. */
   readonly maxFileBytes: number;
   /** `ALLOWED_SUFFIXES`: separated by commas or blanks, lower case here. */
   readonly allowedSuffixes: readonly string[];
@@ -25,13 +23,13 @@ export interface Config {
   readonly allowedOrigins: readonly string[];
   /** `MAX_REQUEST_BYTES`: what the plan's edge lets through in one request; only told to clients. */
   readonly maxRequestBytes: number | null;
-  /** `MAX_UPLOAD_RATE`: bytes a second that one upload may send, KiB, MiB or GiB of them. Default: as fast as it comes. */
+  /** `MAX_UPLOAD_RATE`: bytes a second that one upload may send. Default: no limit. */
   readonly uploadRate: number | null;
   /** `DEFAULT_RECIPIENTS`: age recipients that uploads are encrypted for unless they name others. Default: none. */
   readonly defaultRecipients: readonly string[];
   /** `MAX_IMPORT_QUERIES`: statements that one import may run; one writes some hundred rows. Default 1,000, as D1 has it. */
   readonly maxImportQueries: number;
-  /** `UPLOAD_TTL`: how long an upload in pieces may take, in ms here; `30s`, `15m`, `12h`, `6d`. Default, and at most, 6 days. */
+  /** `UPLOAD_TTL`: how long an upload in pieces may take, in ms here. Default, and at most, 6 days. */
   readonly uploadTtlMs: number;
   /** `UPLOAD_IDLE`: a sender that moves no byte for so long is stalled, in ms here. Default 60 s, at most an hour. */
   readonly uploadIdleMs: number;
@@ -39,7 +37,7 @@ export interface Config {
   readonly downloadIdleMs: number;
   /** `MIN_RATE`: a peer below it over a minute of waiting counts as stalled, in bytes a second. Default 1 KiB. */
   readonly minRate: number;
-  /** `RESUMABLE_DRAFT`: `1` adds the IETF's draft of resumable uploads beside tus. */
+  /** `RESUMABLE_DRAFT`: a flag that adds the IETF's draft of resumable uploads beside tus. */
   readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
   readonly adminToken: string | null;
@@ -57,7 +55,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     if (value === undefined || value === null || value === '') return null;
     return String(value).trim();
   };
-  const maxFileBytes = parseSize('MAX_FILE_SIZE', text('MAX_FILE_SIZE')) ?? DEFAULT_MAX_FILE_BYTES;
+  const maxFileBytes = parseBytes('MAX_FILE_SIZE', text('MAX_FILE_SIZE')) ?? DEFAULT_MAX_FILE_BYTES;
   if (maxFileBytes > MAX_OBJECT_BYTES) {
     throw new Error(`MAX_FILE_SIZE: at most ${MAX_OBJECT_BYTES} bytes fit into the parts of one R2 object here`);
   }
@@ -66,15 +64,15 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     allowedSuffixes: words((text('ALLOWED_SUFFIXES') ?? DEFAULT_SUFFIXES).toLowerCase()),
     engine: parseEngine(text('ZSTD_ENGINE')),
     allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
-    maxRequestBytes: parseSize('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
-    uploadRate: parseSize('MAX_UPLOAD_RATE', text('MAX_UPLOAD_RATE')),
+    maxRequestBytes: parseBytes('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
+    uploadRate: parseBytes('MAX_UPLOAD_RATE', text('MAX_UPLOAD_RATE')),
     defaultRecipients: words(text('DEFAULT_RECIPIENTS') ?? ''),
     maxImportQueries: parseCount('MAX_IMPORT_QUERIES', text('MAX_IMPORT_QUERIES')) ?? DEFAULT_IMPORT_QUERIES,
-    uploadTtlMs: parseDuration('UPLOAD_TTL', text('UPLOAD_TTL'), MAX_UPLOAD_TTL_MS) ?? MAX_UPLOAD_TTL_MS,
-    uploadIdleMs: parseDuration('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
-    downloadIdleMs: parseDuration('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
-    minRate: parseSize('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
-    resumableDraft: text('RESUMABLE_DRAFT') === '1',
+    uploadTtlMs: parseMs('UPLOAD_TTL', text('UPLOAD_TTL'), MAX_UPLOAD_TTL_MS) ?? MAX_UPLOAD_TTL_MS,
+    uploadIdleMs: parseMs('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
+    downloadIdleMs: parseMs('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
+    minRate: parseBytes('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
+    resumableDraft: parseSwitch('RESUMABLE_DRAFT', text('RESUMABLE_DRAFT')) ?? false,
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',
   };
@@ -96,23 +94,24 @@ function parseCount(name: string, text: string | null): number | null {
   return Number(text);
 }
 
-const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 60 * 60, d: 24 * 60 * 60 };
-
-function parseDuration(name: string, text: string | null, mostMs: number): number | null {
+function parseMs(name: string, text: string | null, mostMs: number): number | null {
   if (text === null) return null;
-  const [, digits, unit = ''] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? [];
-  const ms = Number(digits) * (SECONDS[unit] ?? Number.NaN) * 1000;
-  if (!(ms <= mostMs)) throw new Error(`${name}: like 30s, 15m, 12h or 6d, and at most ${mostMs / 1000} s`);
+  const seconds = parseDuration(text);
+  const ms = seconds === null ? 0 : Math.round(seconds * 1000);
+  if (ms < 1 || ms > mostMs) throw new Error(`${name}: ${DURATION_GRAMMAR}; at most ${mostMs / 1000} s`);
   return ms;
 }
 
-const UNITS: Readonly<Record<string, number>> = { '': 1, KiB: KIB, MiB: MIB, GiB: GIB };
-
-function parseSize(name: string, text: string | null): number | null {
+function parseBytes(name: string, text: string | null): number | null {
   if (text === null) return null;
-  const [, digits, unit] = /^(\d+)\s*(|KiB|MiB|GiB)$/.exec(text) ?? [];
-  const bytes = Number(digits) * (UNITS[unit ?? ''] ?? Number.NaN);
-  if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new Error(`${name}: a number of bytes, or one with KiB, MiB or GiB`);
+  const bytes = parseSize(text);
+  if (bytes === null || bytes < 1) throw new Error(`${name}: ${SIZE_GRAMMAR}`);
   return bytes;
+}
+
+function parseSwitch(name: string, text: string | null): boolean | null {
+  if (text === null) return null;
+  const on = parseFlag(text);
+  if (on === null) throw new Error(`${name}: one of ${FLAGS.join(', ')}`);
+  return on;
 }

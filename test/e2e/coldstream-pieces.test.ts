@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { parseDuration, parseSize, printable, showBytes, showDuration } from '../../src/cli/coldstream/amounts.ts';
+import { durationOption, printable, showBytes, showDuration, sizeOption } from '../../src/cli/coldstream/amounts.ts';
 import { encodeMemberPath } from '../../src/cli/coldstream/cat.ts';
 import { CommandFailed } from '../../src/cli/coldstream/failures.ts';
 import { Patience } from '../../src/cli/coldstream/patience.ts';
@@ -184,32 +184,15 @@ describe('zstd frames', () => {
 });
 
 describe('amounts', () => {
-  it.each([
-    ['8388608', 8 * MIB],
-    ['16M', 16 * MIB],
-    ['16MiB', 16 * MIB],
-    ['1.5g', 1.5 * 1024 * MIB],
-    ['64 kb', 65536],
-  ])('of bytes are read: %s', (text, bytes) => {
-    expect(parseSize(text)).toBe(bytes);
-  });
-
-  it.each([['0'], ['-1'], ['x'], ['16Q'], ['']])('of bytes that are none are refused: %j', (text) => {
-    expect(() => parseSize(text)).toThrow();
-  });
-
-  it.each([
-    ['90', 90],
-    ['10m', 600],
-    ['6h', 21_600],
-    ['2d', 172_800],
-    ['0', 0],
-  ])('of time are read: %s', (text, seconds) => {
-    expect(parseDuration(text)).toBe(seconds);
-  });
-
-  it.each([['soon'], ['10 parsecs'], ['']])('of time that are none are refused: %j', (text) => {
-    expect(() => parseDuration(text)).toThrow();
+  it('of the command have the grammar of variables and request options', () => {
+    expect([sizeOption('16M'), sizeOption('1.5GiB'), durationOption('4w'), durationOption('0')]).toEqual([
+      16 * MIB,
+      1536 * MIB,
+      2_419_200,
+      0,
+    ]);
+    for (const text of ['0', '16MB', '']) expect(() => sizeOption(text)).toThrow('512KiB');
+    for (const text of ['soon', '']) expect(() => durationOption(text)).toThrow('12h');
   });
 
   it('are shown in three digits or so', () => {

@@ -1,22 +1,18 @@
 /** Sizes and times as people write and read them. */
 import { InvalidArgumentError } from 'commander';
+import { DURATION_GRAMMAR, parseDuration, parseSize, SIZE_GRAMMAR } from '../../shared/units.ts';
 
-const UNITS = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 } as const;
-const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
-
-/** `8388608`, `16M`, `16MiB`, `1.5g` → bytes. */
-export function parseSize(text: string): number {
-  const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? [];
-  const bytes = Math.floor(Number(amount) * UNITS[unit.toLowerCase() as keyof typeof UNITS]);
-  if (!(bytes >= 1)) throw new InvalidArgumentError('A size is a number of bytes, or like 16MiB.');
+/** @returns bytes. */
+export function sizeOption(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === null || bytes < 1) throw new InvalidArgumentError(`A size is ${SIZE_GRAMMAR}.`);
   return bytes;
 }
 
-/** `90`, `90s`, `10m`, `6h`, `2d` → seconds. */
-export function parseDuration(text: string): number {
-  const [, amount, unit = 's'] = /^(\d+(?:\.\d+)?)\s*([smhd]?)$/.exec(text.trim()) ?? [];
-  const seconds = Number(amount) * SECONDS[(unit || 's') as keyof typeof SECONDS];
-  if (Number.isNaN(seconds)) throw new InvalidArgumentError('A time is a number of seconds, or like 10m, 6h, 2d.');
+/** @returns seconds. */
+export function durationOption(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds === null) throw new InvalidArgumentError(`A duration is ${DURATION_GRAMMAR}.`);
   return seconds;
 }
 

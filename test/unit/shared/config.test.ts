@@ -20,23 +20,37 @@ describe('the variables of a deployment', () => {
     expect(parseConfig({ MAX_FILE_SIZE: '', ALLOWED_SUFFIXES: '' })).toEqual(parseConfig({}));
   });
 
-  it.each([
-    ['7', 7],
-    ['64KiB', 64 * KIB],
-    ['8 MiB', 8 * MIB],
-    [' 1GiB ', GIB],
-  ])('take a size as "%s"', (text, bytes) => {
-    expect(parseConfig({ MAX_FILE_SIZE: text, MAX_REQUEST_BYTES: text, MAX_UPLOAD_RATE: text })).toMatchObject({
-      maxFileBytes: bytes,
-      maxRequestBytes: bytes,
-      uploadRate: bytes,
-    });
+  it('take a size as shared/units.ts has it, of one byte or more', () => {
+    for (const [text, bytes] of [
+      ['7', 7],
+      ['8 MiB', 8 * MIB],
+      ['1.5G', 1.5 * GIB],
+    ] as const) {
+      expect(parseConfig({ MAX_FILE_SIZE: text, MAX_REQUEST_BYTES: text, MAX_UPLOAD_RATE: text })).toMatchObject({
+        maxFileBytes: bytes,
+        maxRequestBytes: bytes,
+        uploadRate: bytes,
+      });
+    }
+    for (const name of ['MAX_FILE_SIZE', 'MAX_REQUEST_BYTES', 'MAX_UPLOAD_RATE', 'MIN_RATE']) {
+      for (const text of ['0', '10 MB', 'much']) expect(() => parseConfig({ [name]: text })).toThrow(name);
+    }
   });
 
-  it.each(['0', '-1', '1.5MiB', '10 MB', 'much', '1e3', '99999999999999999999'])('refuse "%s" as a size', (text) => {
-    for (const name of ['MAX_FILE_SIZE', 'MAX_REQUEST_BYTES', 'MAX_UPLOAD_RATE']) {
-      expect(() => parseConfig({ [name]: text })).toThrow(name);
-    }
+  it('take a duration as shared/units.ts has it, above 0 and up to a maximum', () => {
+    expect(parseConfig({ UPLOAD_TTL: '90' }).uploadTtlMs).toBe(90_000);
+    expect(parseConfig({ UPLOAD_TTL: '1.5h' }).uploadTtlMs).toBe(5_400_000);
+    for (const text of ['0', '4w', 'soon']) expect(() => parseConfig({ UPLOAD_TTL: text })).toThrow('UPLOAD_TTL');
+  });
+
+  it('take a flag as true, false, 1 or 0', () => {
+    expect(['true', '1', 'false', '0'].map((text) => parseConfig({ RESUMABLE_DRAFT: text }).resumableDraft)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(() => parseConfig({ RESUMABLE_DRAFT: 'yes' })).toThrow('RESUMABLE_DRAFT');
   });
 
   it('take the idle times of peers as durations, and their rate as a size', () => {

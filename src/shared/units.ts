@@ -1,0 +1,34 @@
+/**
+ * Sizes and durations as people write them: one grammar for variables, request options and the command.
+ *
+ * A plain number is bytes or seconds. `K`, `M`, `G` and `T` are powers of 1024, with or without `iB`, in either case.
+ * `MB` is rejected: half of its readers take it for 10^6 and half for 2^20.
+ */
+const BYTES: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+const SECONDS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400, w: 7 * 86_400 };
+
+export const SIZE_GRAMMAR = 'a number of bytes, or like 512KiB, 16M or 1.5GiB';
+export const DURATION_GRAMMAR = 'a number of seconds, or like 90s, 15m, 12h, 6d or 4w';
+
+/** `8388608`, `512KiB`, `16M`, `1.5GiB` → whole bytes, rounded down; null where the text is not a size. */
+export function parseSize(text: string): number | null {
+  const [, amount, unit = ''] = /^(\d{1,16}(?:\.\d{1,9})?) ?(?:([kmgt])(?:ib)?)?$/i.exec(text.trim()) ?? [];
+  const bytes = Math.floor(Number(amount) * (BYTES[unit.toLowerCase()] ?? Number.NaN));
+  return Number.isSafeInteger(bytes) ? bytes : null;
+}
+
+/** `90`, `90s`, `15m`, `12h`, `6d`, `4w` → seconds, perhaps with a fraction; null where the text is not a duration. */
+export function parseDuration(text: string): number | null {
+  const [, amount, unit = ''] = /^(\d{1,16}(?:\.\d{1,9})?) ?([smhdw]?)$/.exec(text.trim()) ?? [];
+  const seconds = Number(amount) * (SECONDS[unit] ?? Number.NaN);
+  return Number.isFinite(seconds) ? seconds : null;
+}
+
+/** The words that an option or a variable takes for yes and no. */
+export const FLAGS = ['true', 'false', '1', '0'] as const;
+
+/** Null where the text is none of {@link FLAGS}. */
+export function parseFlag(text: string): boolean | null {
+  const at = FLAGS.findIndex((word) => word === text);
+  return at < 0 ? null : at % 2 === 0;
+}
