@@ -1,7 +1,7 @@
 import { env as startEnv } from 'cloudflare:workers';
 import { LRUCache } from 'lru-cache';
 import type { MemberIndex } from './archive/member-index.ts';
-import { purgeJobs } from './catalogue/jobs.ts';
+import { purgeJobs, recordRun } from './catalogue/jobs.ts';
 import { purgeLinks } from './catalogue/upload-links.ts';
 import { checkRecipient } from './codec/age-keys.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
@@ -9,10 +9,10 @@ import { selectEngine } from './codec/zstd/select-engine.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
 import type { KnownPoints } from './delivery/download.ts';
 import { tidyDeletions } from './ingest/deletion.ts';
-import { type DeadUpload, reclaim } from './ingest/reclaim.ts';
+import { reclaim } from './ingest/reclaim.ts';
 import { type SessionObject, type UploadSessions, uploadSessions } from './ingest/resumable/upload-sessions.ts';
-import { type DeadVerification, noteDeadVerification } from './jobs/verify.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
+import type { JobDeps } from './progress/progress-room.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
@@ -20,7 +20,6 @@ import { type IsolateMemory, isolateMemory } from './shared/isolate-memory.ts';
 import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
 import { ObjectStore } from './store/object-store.ts';
-import { type DeadImport, noteDeadImport } from './transfer/import-rows.ts';
 
 /** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
 export interface Env {
@@ -46,8 +45,8 @@ export interface Services {
   readonly indexes: OpenIndexes;
   readonly points: KnownPoints;
   readonly signingKeys: readonly SigningKey[];
-  /** Ends what a run left that died: an upload's leavings are removed, of others nothing may be. */
-  readonly reclaim: (dead: DeadUpload | DeadVerification | DeadImport) => Promise<'removed' | 'kept'>;
+  /** What job objects do outside of themselves. */
+  readonly jobDeps: JobDeps;
   /** Removes what has had its time: ends of jobs, claims of expired links, deletions. Finishes interrupted deletions. */
   readonly tidy: () => Promise<void>;
 }
@@ -67,13 +66,14 @@ export function services(env: Env): Services {
   if (known) return known;
   const config = parseConfig({ ...env });
   const store = new ObjectStore(env.VAULT);
+  const uploads = uploadSessions(env.UPLOADS);
   const all: Services = {
     config,
     store,
     catalogue: env.CATALOGUE,
     databases: databasesOf({ ...env }),
     jobs: jobRooms(env.JOBS),
-    uploads: uploadSessions(env.UPLOADS),
+    uploads,
     engine,
     budget,
     memory,
@@ -88,10 +88,10 @@ export function services(env: Env): Services {
       sizeCalculation: ({ encoded }) => 16 * encoded.length,
     }),
     signingKeys: parseSigningKeys(config.linkSigningKeys),
-    reclaim: (dead) => {
-      if (dead.task === 'verify') return noteDeadVerification(env.CATALOGUE, dead);
-      if (dead.task === 'import') return noteDeadImport(env.CATALOGUE, dead);
-      return reclaim(store, env.CATALOGUE, dead);
+    jobDeps: {
+      reclaim: (left) => reclaim(store, env.CATALOGUE, left),
+      recordRun: (row) => recordRun(env.CATALOGUE, row),
+      supersede: (uploadId) => uploads.supersede(uploadId),
     },
     tidy: async () => {
       await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());

@@ -1,5 +1,4 @@
-import { base64url, bytesFromBase64url, utf8 } from '../shared/bytes.ts';
-import { VaultError } from '../shared/errors.ts';
+import { pageOf, placeIn } from './pages.ts';
 
 /** How the bytes of a backup are stored. */
 export type Compression =
@@ -128,13 +127,6 @@ function compressionOf(codec: string, level: number | null, engine: string | nul
   throw new TypeError(`a row of the catalogue has the unknown codec ${codec}`);
 }
 
-/** The cursor was not made by a page of ours. */
-export class InvalidCursor extends VaultError {
-  constructor() {
-    super('invalid-cursor', 'The cursor is not one that a page of this list gave: leave it out to begin anew.');
-  }
-}
-
 /** Rows that go into one statement: a bound value may have 2 MB (D1 limits), a row has under 3 KiB. */
 const ROWS_PER_STATEMENT = 500;
 
@@ -236,7 +228,7 @@ export interface BackupPage {
   readonly cursor: string | null;
 }
 
-/** A page of backups, newest first. Throws {@link InvalidCursor}. */
+/** A page of backups, newest first. Throws InvalidCursor. */
 export async function listBackups(db: D1Database, { prefix, cursor, limit }: BackupQuery): Promise<BackupPage> {
   // substr() and not LIKE: '%' and '_' are letters of filenames, and LIKE takes no notice of case.
   const { results } = await db
@@ -245,20 +237,8 @@ export async function listBackups(db: D1Database, { prefix, cursor, limit }: Bac
        WHERE (?1 IS NULL OR backup_id < ?1) AND substr(filename, 1, length(?2)) = ?2
        ORDER BY backup_id DESC LIMIT ?3`,
     )
-    .bind(cursor ? backupIdOf(cursor) : null, prefix ?? '', limit + 1)
+    .bind(placeIn(cursor), prefix ?? '', limit + 1)
     .all<BackupRow>();
-  const backups = results.slice(0, limit).map(backupOf);
-  const last = backups.at(-1);
-  return { backups, cursor: last && results.length > limit ? base64url(utf8(last.backup_id)) : null };
-}
-
-/** The id in a cursor. Any ULID will do: a backup that was deleted since is still a place in the order. */
-function backupIdOf(cursor: string): string {
-  try {
-    const id = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesFromBase64url(cursor));
-    if (/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(id)) return id;
-  } catch {
-    // Not base64url, or not text: the same answer as for any other cursor that is not ours.
-  }
-  throw new InvalidCursor();
+  const page = pageOf(results, limit, ({ backup_id }) => backup_id);
+  return { backups: page.rows.map(backupOf), cursor: page.cursor };
 }

@@ -1,11 +1,11 @@
 import { BACKUP_COLUMNS, type Backup, type BackupRow, backupOf } from './backups.ts';
-import { JOB_COLUMNS, type JobRecord } from './jobs.ts';
+import { RUN_COLUMNS, type RunRecord } from './jobs.ts';
 
 /** The tables that may leave the vault. Tokens and links may not. */
 export type ExportTable = 'backups' | 'jobs';
 
 export interface ExportPage {
-  readonly rows: (Backup | JobRecord)[];
+  readonly rows: (Backup | RunRecord)[];
   /** The key of the last row, to ask for the next page with; null where this is the last page. */
   readonly after: string | null;
 }
@@ -23,7 +23,7 @@ export async function exportPage(
   const rows = table === 'backups' ? await backupsAfter(db, after, limit) : await jobsAfter(db, after, limit);
   const last = rows.at(-1);
   if (!last || rows.length < limit) return { rows, after: null };
-  return { rows, after: table === 'backups' ? last.backup_id : last.job_id };
+  return { rows, after: 'run_id' in last ? last.run_id : last.backup_id };
 }
 
 async function backupsAfter(db: D1Database, after: string | null, limit: number): Promise<Backup[]> {
@@ -34,10 +34,10 @@ async function backupsAfter(db: D1Database, after: string | null, limit: number)
   return results.map(backupOf);
 }
 
-async function jobsAfter(db: D1Database, after: string | null, limit: number): Promise<JobRecord[]> {
+async function jobsAfter(db: D1Database, after: string | null, limit: number): Promise<RunRecord[]> {
   const { results } = await db
-    .prepare(`SELECT ${JOB_COLUMNS} FROM jobs WHERE job_id > ?1 ORDER BY job_id LIMIT ?2`)
+    .prepare(`SELECT ${RUN_COLUMNS} FROM jobs WHERE run_id > ?1 ORDER BY run_id LIMIT ?2`)
     .bind(after ?? '', limit)
-    .all<JobRecord>();
+    .all<RunRecord>();
   return results;
 }

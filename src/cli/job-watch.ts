@@ -11,7 +11,7 @@ export interface JobUpdate {
   readonly detail?: string;
 }
 
-const FINAL = new Set(['done', 'failed']);
+const FINAL = new Set(['done', 'failed', 'cancelled']);
 const MIB = 1024 * 1024;
 
 /**

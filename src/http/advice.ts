@@ -39,7 +39,11 @@ export const ADVICE: Readonly<Record<ErrorCode, string>> = {
   'not-an-archive': 'Download the whole backup: it is not a tar, so it has no members.',
   'not-a-document': 'Restore a `.json`, `.ndjson` or `.jsonl` backup, also one in `.gz` or `.zst`.',
   'backup-encrypted': 'Send an identity in `X-Age-Identity`, or download the age file and decrypt it yourself.',
-  'job-running': 'Wait until the job ends, or use another `job_id`.',
+  'job-running':
+    'Wait for `Retry-After` seconds, cancel the run that `detail` names, or use another `job_id`. A new upload takes over ' +
+    'the job of an idle one: after 5 s from the same token, after 15 minutes from any.',
+  'job-cancelled': 'The run was cancelled. Rows that an import had written stay. Start it again.',
+  'job-ended': 'Nothing runs under this `job_id`, so there is nothing to cancel.',
   'job-superseded': 'Another upload of the same job replaced this one. Use a `job_id` of its own for each upload.',
   'upload-superseded': 'A newer request appends to this upload. Ask for its offset with HEAD and resume there.',
   'offset-mismatch': 'Resume at `expected_offset`, which HEAD returns as `Upload-Offset` too.',

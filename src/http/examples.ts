@@ -46,6 +46,7 @@ export const MEMBER_PAGE = { files: [MEMBER], prefixes: ['etc/ssl/'], cursor: nu
 
 export const JOB = {
   job_id: 'nightly',
+  task: 'upload',
   phase: 'receiving',
   current: 67_108_864,
   total: 268_435_456,
@@ -53,6 +54,28 @@ export const JOB = {
   message: 'Receiving web1.tar',
   timestamp: '2026-11-23T07:30:01.120Z',
   stored: 27_688_125,
+  run_id: BACKUP_ID,
+  backup_id: BACKUP_ID,
+  token_id: OTHER_ID,
+  started_at: '2026-11-23T07:30:00.000Z',
+  ended_at: null,
+  idle_since: null,
+  expires_at: null,
+} as const;
+
+export const RUN = {
+  run_id: BACKUP_ID,
+  job_id: 'nightly',
+  task: 'upload',
+  phase: 'done',
+  backup_id: BACKUP_ID,
+  filename: 'web1.tar',
+  message: 'Stored web1.tar',
+  code: null,
+  token_id: OTHER_ID,
+  started_at: '2026-11-23T07:30:00.000Z',
+  ended_at: '2026-11-23T07:30:09.000Z',
+  expires_at: null,
 } as const;
 
 export const VERIFICATION = {
@@ -94,6 +117,9 @@ export const UPLOAD_STATUS = {
   expires_at: '2026-11-29T07:30:00.000Z',
   receipt: null,
 } as const;
+
+const { receipt: _, ...UPLOAD_VIEW } = UPLOAD_STATUS;
+export const OPEN_UPLOAD = { ...UPLOAD_VIEW, started_at: '2026-11-23T07:30:00.000Z', token_id: OTHER_ID } as const;
 
 export const TOKEN_REQUEST = { name: 'web1', scopes: ['write' as const], expires_in: 31_536_000 };
 export const TOKEN = {

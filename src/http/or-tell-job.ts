@@ -6,7 +6,7 @@ import { jobId } from './schemas.ts';
 /** Prepares a run; where that is refused, the job that the client named for it fails, and says why. */
 export async function orTellJob<T>(
   c: AppContext,
-  task: 'upload' | 'import',
+  task: 'upload' | 'import' | 'restore',
   named: string | undefined,
   prepare: () => T | Promise<T>,
 ): Promise<T> {

@@ -40,6 +40,8 @@ const PROBLEMS = {
   'backup-encrypted': [409, 'The backup is encrypted'],
   'link-used': [409, 'The link has been used'],
   'job-running': [409, 'The job is running'],
+  'job-cancelled': [409, 'The job was cancelled'],
+  'job-ended': [409, 'The job has ended'],
   'job-superseded': [409, 'Another upload took over the job'],
   'upload-superseded': [409, 'The upload was taken over'],
   'offset-mismatch': [409, 'The upload stands at another byte'],

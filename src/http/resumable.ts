@@ -1,9 +1,11 @@
 /** What every protocol of uploads in pieces does alike with a session, whatever its headers are called. */
 import { getBackup } from '../catalogue/backups.ts';
+import { listOpenUploads } from '../catalogue/jobs.ts';
 import type { Piece } from '../ingest/resumable/piece-run.ts';
 import { NoSuchUpload, type SessionOrder } from '../ingest/resumable/upload-record.ts';
 import type { SessionAccess, SessionView } from '../ingest/resumable/upload-session.ts';
 import { VaultError } from '../shared/errors.ts';
+import { PAGE_ROWS, UPLOADS_ASKED_AT_ONCE } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
 import { creatorHash, makeUploadSecret, tokenHash, uploadAccess } from './auth.ts';
 import { orTellJob } from './or-tell-job.ts';
@@ -103,9 +105,38 @@ export async function receiptOf(c: AppContext, { backup_id, phase }: SessionView
 
 /** The upload and, once there is one, its receipt: for who may write and not read. */
 export async function sessionStatus(c: AppContext, view: SessionView) {
-  const { backup_id, job_id, filename, offset, length, phase, expires_at } = view;
+  return { ...uploadView(view), receipt: await receiptOf(c, view) };
+}
+
+function uploadView({ backup_id, job_id, filename, offset, length, phase, expires_at }: SessionView) {
   const status = { upload_id: backup_id, backup_id, job_id, filename, offset, length, phase };
-  return { ...status, expires_at: new Date(expires_at).toISOString(), receipt: await receiptOf(c, view) };
+  return { ...status, expires_at: new Date(expires_at).toISOString() };
+}
+
+/** A page of uploads that have not ended: those of the token, or all for an admin. */
+export async function openUploads(
+  c: AppContext,
+  { cursor, limit }: { cursor?: string | undefined; limit?: number | undefined },
+) {
+  const { catalogue, uploads } = c.get('services');
+  const { token_id = null, scopes = [] } = c.get('credential') ?? {};
+  const own = scopes.includes('admin') ? null : token_id;
+  const page = await listOpenUploads(catalogue, { token_id: own, cursor, limit: limit ?? PAGE_ROWS });
+  const shown = [];
+  for (let at = 0; at < page.rows.length; at += UPLOADS_ASKED_AT_ONCE) {
+    const asked = page.rows.slice(at, at + UPLOADS_ASKED_AT_ONCE).map(async ({ run_id, token_id, started_at }) => {
+      // The offset is known to the upload alone. One that has ended since its row was read is not open.
+      const view = await uploads.describe(run_id, { kind: 'granted' }).catch(orEnded);
+      return view && view.phase !== 'done' ? [{ ...uploadView(view), started_at, token_id }] : [];
+    });
+    shown.push(...(await Promise.all(asked)).flat());
+  }
+  return { uploads: shown, cursor: page.cursor };
+}
+
+function orEnded(error: unknown): null {
+  if (error instanceof VaultError) return null;
+  throw error;
 }
 
 export async function terminateSession(c: AppContext): Promise<Response> {

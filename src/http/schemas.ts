@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi';
+import { PHASES, TASKS } from '../progress/messages.ts';
 import {
   IMPORT_ERRORS,
   LINK_MAX_TTL_SECONDS,
@@ -56,6 +57,13 @@ export const ProblemSchema = z
     provided_offset: bytes.optional(),
     job_id: jobId.optional(),
     dry_run: z.boolean().optional(),
+    run_id: z.string().optional().openapi({ description: 'Of job-running: the run that has the job' }),
+    task: z.string().optional(),
+    backup_id: z.string().nullable().optional(),
+    token_id: z.string().nullable().optional(),
+    started_at: z.string().optional(),
+    idle_since: z.string().nullable().optional(),
+    retry_after_seconds: z.number().optional().openapi({ description: 'As Retry-After' }),
   })
   .openapi('Problem', { description: 'Of an import that stopped it also has how far it came' });
 
@@ -158,12 +166,14 @@ export const UploadOptions = z.object({
     }),
 });
 
+const pageLimit = wholeNumber(1, MAX_PAGE_ROWS)
+  .optional()
+  .openapi({ description: `Default ${PAGE_ROWS}` });
+
 export const PageQuery = z.object({
   prefix: z.string().optional().openapi({ description: 'Beginning of the filename' }),
   cursor: z.string().optional(),
-  limit: wholeNumber(1, MAX_PAGE_ROWS)
-    .optional()
-    .openapi({ description: `Default ${PAGE_ROWS}` }),
+  limit: pageLimit,
 });
 
 /** Members of an archive. */
@@ -194,9 +204,7 @@ export const FileListSchema = z
 
 const filesPage = {
   cursor: z.string().optional(),
-  limit: wholeNumber(1, MAX_PAGE_ROWS)
-    .optional()
-    .openapi({ description: `Default ${PAGE_ROWS}` }),
+  limit: pageLimit,
 };
 
 export const FilesQuery = z.object({
@@ -281,21 +289,76 @@ export const VerificationSchema = z
   })
   .openapi('Verification');
 
+const task = z.enum(TASKS).openapi({ description: 'restore: an import of the rows of a backup' });
+const phase = z.enum(PHASES);
+const runTimes = {
+  started_at: time,
+  ended_at: time.nullable().openapi({ description: 'null while it runs' }),
+  expires_at: time.nullable().openapi({ description: 'When a resumable upload expires; null for other runs' }),
+};
+const tokenId = z
+  .string()
+  .nullable()
+  .openapi({ description: 'Of the token that began it: `admin` is ADMIN_TOKEN; null where a signed link did' });
+
 export const JobSchema = z
   .object({
     job_id: jobId,
-    phase: z.enum(['waiting', 'receiving', 'storing', 'verifying', 'importing', 'done', 'failed']),
+    task: task.optional(),
+    phase,
     current: bytes,
     total: bytes,
     percentage: z.number().min(0).max(100),
     message: z.string(),
     timestamp: time,
-    stored: bytes.optional(),
-    backup_id: ulid.optional(),
-    code: z.string().optional(),
-    detail: z.string().optional(),
+    stored: bytes.optional().openapi({ description: 'Bytes that the storage has taken' }),
+    run_id: ulid.optional(),
+    backup_id: ulid.nullable().optional().openapi({
+      description: 'The backup that the run makes or works on; of a resumable upload also its upload id',
+    }),
+    token_id: tokenId.optional(),
+    started_at: runTimes.started_at.optional(),
+    ended_at: runTimes.ended_at.optional(),
+    idle_since: time
+      .nullable()
+      .optional()
+      .openapi({ description: 'Since when a resumable upload has had no open request; null while it has one' }),
+    expires_at: runTimes.expires_at.optional(),
+    code: z.string().optional().openapi({ description: 'With `failed`' }),
+    detail: z.string().optional().openapi({ description: 'With `failed`' }),
   })
-  .openapi('Job');
+  .openapi('Job', { description: 'Without a run (and `waiting`) where no run of the job is known' });
+
+export const RunQuery = z.object({
+  task: task.optional(),
+  phase: phase.exclude(['waiting']).optional().openapi({ description: 'The phase that a run is in, or its end' }),
+  cursor: z.string().optional(),
+  limit: pageLimit,
+});
+
+export const OpenUploadsQuery = z.object({ cursor: z.string().optional(), limit: pageLimit });
+
+export const RunPageSchema = z
+  .object({
+    jobs: z.array(
+      z
+        .object({
+          run_id: ulid,
+          job_id: jobId,
+          task: z.string(),
+          phase: z.string(),
+          backup_id: ulid.nullable(),
+          filename: z.string().nullable(),
+          message: z.string(),
+          code: z.string().nullable().openapi({ description: 'Why it failed; null where it did not' }),
+          token_id: tokenId,
+          ...runTimes,
+        })
+        .openapi('Run'),
+    ),
+    cursor: z.string().nullable(),
+  })
+  .openapi('RunPage');
 
 export const TokenRequest = z.object({
   name: z.string().min(1).max(100),

@@ -33,6 +33,7 @@ export function orderOf(
   return {
     backup_id,
     job_id: options.job_id ?? backup_id,
+    token_id: c.get('credential')?.token_id ?? null,
     filename,
     content_type: contentTypeOf(filename, contentType),
     level,

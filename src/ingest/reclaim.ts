@@ -1,12 +1,9 @@
-import { recordJob } from '../catalogue/jobs.ts';
 import { releaseLinksOf } from '../catalogue/upload-links.ts';
 import type { ObjectStore, OpenUpload } from '../store/object-store.ts';
 import { rollBack } from './commit-backup.ts';
 
 /** What a job knows of an upload that stopped giving signs of life. */
 export interface DeadUpload {
-  readonly task?: 'upload';
-  readonly job_id: string;
   readonly backup_id: string;
   readonly open?: OpenUpload | undefined;
 }
@@ -24,16 +21,5 @@ export async function reclaim(
   const open = dead.open ? [dead.open] : [];
   if ((await rollBack({ store, catalogue }, dead.backup_id, open)) === 'kept') return 'kept';
   await releaseLinksOf(catalogue, dead.backup_id);
-  const now = new Date().toISOString();
-  await recordJob(catalogue, {
-    job_id: dead.job_id,
-    backup_id: dead.backup_id,
-    filename: null,
-    phase: 'failed',
-    message: 'The upload stopped before its end; what had arrived was removed.',
-    code: 'upload-interrupted',
-    started_at: now,
-    ended_at: now,
-  });
   return 'removed';
 }

@@ -1,5 +1,4 @@
 import type { Backup, Encryption } from '../catalogue/backups.ts';
-import { type JobEnding, noteJob } from '../catalogue/jobs.ts';
 import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
@@ -7,12 +6,12 @@ import { seekPoints } from '../codec/seekable/seek-table-points.ts';
 import { isAge, isCompressedAlready, isEnoughToSniff } from '../codec/sniff.ts';
 import { compress, digest, encrypt, meter, rateLimit } from '../codec/stages.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import { type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
+import { JobCancelled, type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
 import { hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY, PART_BYTES } from '../shared/limits.ts';
-import { type Pieces, peek, retold } from '../shared/streams.ts';
+import { type Pieces, peek, retold, untilAborted } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
@@ -36,6 +35,8 @@ export interface UploadRooms {
 export interface UploadOrder {
   readonly backup_id: string;
   readonly job_id: string;
+  /** Of the token that sends it; null for a link. */
+  readonly token_id: string | null;
   readonly filename: string;
   readonly content_type: string;
   readonly level: number;
@@ -86,16 +87,17 @@ export class UploadInterrupted extends VaultError {
  * rejects after everything has been taken back.
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
-  const { job_id, backup_id } = order;
+  const { job_id, backup_id, filename, token_id } = order;
   const begun = await rooms.jobs.begin({
     job_id,
     backup_id,
+    filename,
+    token_id,
     total: order.total,
     message: `Waiting to receive ${order.filename}`,
   });
-  if (begun.kind === 'running') throw new JobRunning(job_id);
+  if (begun.kind === 'running') throw new JobRunning(job_id, begun.holder);
   const job = rooms.jobs.publisher(job_id, backup_id);
-  const started_at = new Date().toISOString();
   const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
   const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   let backup: Backup | null = null;
@@ -109,9 +111,11 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
       share.release();
     }
     if (!job.alive()) throw new JobSuperseded(job_id);
+    // From here on it is too late to cancel.
+    job.signal.throwIfAborted();
     await commitBackup(rooms, backup);
   } catch (error) {
-    const outcome = await takeBack(rooms, order, job, [writer, indexing], started_at, error);
+    const outcome = await takeBack(rooms, order, job, [writer, indexing], error);
     // Kept: the commit succeeded, and only its answer was lost.
     if (outcome !== 'kept' || !backup) throw error;
   }
@@ -119,7 +123,6 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const { file_size, stored_size: stored } = backup;
   const message = `Stored ${order.filename}`;
   await job.finish({ phase: 'done', backup_id, current: file_size, total: file_size, stored, message });
-  await noteEnd(rooms, order, started_at, { phase: 'done', message, code: null });
   return backup;
 }
 
@@ -141,7 +144,7 @@ async function receive(
     report('receiving', `Receiving ${order.filename}`, order.total);
   };
 
-  const { first, pieces } = await peek(fromSender(order.content), isEnoughToSniff);
+  const { first, pieces } = await peek(untilAborted(fromSender(order.content), job.signal), isEnoughToSniff);
   const form = storedForm(rooms, order, first);
   const contentDigest = sha256Digest();
   const storedDigest = sha256Digest();
@@ -223,7 +226,6 @@ async function takeBack(
   order: UploadOrder,
   job: JobPublisher,
   written: readonly { abort(): Promise<void> }[],
-  startedAt: string,
   error: unknown,
 ): Promise<'kept' | 'removed' | 'unknown'> {
   const { code, message } =
@@ -245,14 +247,12 @@ async function takeBack(
     job.abandon();
     return 'unknown';
   }
-  await job.finish({ phase: 'failed', code, detail: message, message: `Upload of ${order.filename} failed` });
-  await noteEnd(rooms, order, startedAt, { phase: 'failed', message, code });
+  await job.finish(
+    error instanceof JobCancelled
+      ? { phase: 'cancelled', message: `Upload of ${order.filename} was cancelled` }
+      : { phase: 'failed', code, detail: message, message: `Upload of ${order.filename} failed` },
+  );
   return 'removed';
-}
-
-function noteEnd({ catalogue }: UploadRooms, order: UploadOrder, started_at: string, ending: JobEnding): Promise<void> {
-  const { job_id, backup_id, filename } = order;
-  return noteJob(catalogue, { job_id, run_id: backup_id, backup_id, filename, started_at }, ending);
 }
 
 /** What breaks while we read is the sender's connection, unless a parser of ours said otherwise. */

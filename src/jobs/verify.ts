@@ -1,8 +1,7 @@
 import { ulid } from 'ulidx';
 import { type Backup, recordVerification, type Verification } from '../catalogue/backups.ts';
-import { type JobEnding, noteJob, recordJob } from '../catalogue/jobs.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
-import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
+import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
 import { MEMORY } from '../shared/limits.ts';
@@ -19,6 +18,7 @@ export interface VerifyRooms {
 
 export interface VerifyOrder {
   readonly job_id: string;
+  readonly token_id?: string | null;
   /** Ends it early, as interrupted. */
   readonly signal?: AbortSignal;
 }
@@ -29,14 +29,6 @@ export interface VerifyResult extends Verification {
   readonly ok: boolean;
   readonly frames_checked: number;
   readonly broken_frames: number;
-}
-
-/** What a job knows of a verification that stopped giving signs of life. */
-export interface DeadVerification {
-  readonly task: 'verify';
-  readonly job_id: string;
-  readonly backup_id: string;
-  readonly run_id: string;
 }
 
 export class VerifyInterrupted extends VaultError {
@@ -61,48 +53,42 @@ export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: Ve
   try {
     const check = await checkWithinBudget(rooms, run);
     if (!run.job.alive()) throw new VerifyInterrupted();
+    run.job.signal.throwIfAborted();
     const now = new Date().toISOString();
     const found: Verification = check.fault
       ? { verified_at: null, damage: { found_at: now, ...check.fault } }
       : { verified_at: now, damage: null };
     if (!(await recordVerification(rooms.catalogue, backup.backup_id, found))) throw new BackupRemoved();
-    await (check.fault ? endDamaged(rooms, run, check, check.fault) : endWhole(rooms, run, check));
+    await (check.fault ? endDamaged(run, check, check.fault) : endWhole(run, check));
     const { frames_checked, broken_frames } = check;
     const { backup_id } = backup;
     return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
   } catch (error) {
-    await endFailed(rooms, run, error);
+    await endFailed(run, error);
     throw error;
   }
-}
-
-/** Called by the job's alarm. Nothing of the backup is touched, neither its objects nor what is known of it. */
-export async function noteDeadVerification(catalogue: D1Database, dead: DeadVerification): Promise<'kept'> {
-  const now = new Date().toISOString();
-  const { job_id, backup_id, run_id } = dead;
-  const { code, message } = new VerifyInterrupted();
-  const run = { job_id, backup_id, run_id, filename: null, started_at: now, ended_at: now };
-  await recordJob(catalogue, { ...run, phase: 'failed', message, code });
-  return 'kept';
 }
 
 interface Run {
   readonly backup: Backup;
   readonly job_id: string;
   readonly run_id: string;
-  readonly started_at: string;
   readonly job: JobPublisher;
   readonly signal: AbortSignal | undefined;
 }
 
-async function beginRun({ jobs }: VerifyRooms, backup: Backup, { job_id, signal }: VerifyOrder): Promise<Run> {
+async function beginRun(
+  { jobs }: VerifyRooms,
+  backup: Backup,
+  { job_id, token_id = null, signal }: VerifyOrder,
+): Promise<Run> {
   const run_id = ulid();
   const { backup_id, filename, stored_size } = backup;
   const message = `Waiting to verify ${filename}`;
-  const begun = await jobs.begin({ task: 'verify', job_id, backup_id, run_id, total: stored_size, message });
-  if (begun.kind === 'running') throw new JobRunning(job_id);
-  const started_at = new Date().toISOString();
-  return { backup, job_id, run_id, started_at, job: jobs.publisher(job_id, run_id), signal };
+  const start = { task: 'verify', job_id, backup_id, run_id, filename, token_id, total: stored_size, message } as const;
+  const begun = await jobs.begin(start);
+  if (begun.kind === 'running') throw new JobRunning(job_id, begun.holder);
+  return { backup, job_id, run_id, job: jobs.publisher(job_id, run_id, 'verify'), signal };
 }
 
 async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCheck> {
@@ -121,24 +107,23 @@ async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCh
 function onRead({ backup, job, signal }: Run, bytes: number): void {
   signal?.throwIfAborted();
   if (!job.alive()) throw new VerifyInterrupted();
+  job.signal.throwIfAborted();
   const { filename, stored_size } = backup;
   const total = Math.max(stored_size, bytes);
   job.publish({ phase: 'verifying', current: bytes, total, message: `Verifying ${filename}` });
 }
 
-async function endWhole(rooms: VerifyRooms, run: Run, { frames_checked }: StoredCheck): Promise<void> {
+async function endWhole(run: Run, { frames_checked }: StoredCheck): Promise<void> {
   const { backup_id, filename, stored_size } = run.backup;
   // Of what is encrypted no frame was seen.
   const agreeing = frames_checked === 0 ? 'the SHA-256 agrees' : 'every frame and the SHA-256 agree';
   const message = `Verified ${filename}: ${agreeing}`;
   await run.job.finish({ phase: 'done', backup_id, current: stored_size, total: stored_size, message });
-  await noteEnd(rooms, run, { phase: 'done', message, code: null });
 }
 
-async function endDamaged(rooms: VerifyRooms, run: Run, check: StoredCheck, fault: Fault): Promise<void> {
+async function endDamaged(run: Run, check: StoredCheck, fault: Fault): Promise<void> {
   const detail = damageDetail(check, fault);
   await run.job.finish({ phase: 'failed', code: CORRUPT, detail, message: `${run.backup.filename} is damaged` });
-  await noteEnd(rooms, run, { phase: 'failed', message: detail, code: CORRUPT });
 }
 
 const CORRUPT = 'stored-data-corrupt';
@@ -152,18 +137,15 @@ function damageDetail({ frames_checked, broken_frames }: StoredCheck, { reason, 
   return `Frame ${frame}, which begins at byte ${offset} of the stored object, is broken: ${reason}. ${count}.`;
 }
 
-async function endFailed(rooms: VerifyRooms, run: Run, error: unknown): Promise<void> {
+async function endFailed(run: Run, error: unknown): Promise<void> {
   const { code, message } =
     error instanceof VaultError
       ? error
       : { code: 'internal-error' as const, message: 'The verification failed. Start it again.' };
   const { filename } = run.backup;
-  await run.job.finish({ phase: 'failed', code, detail: message, message: `Verification of ${filename} failed` });
-  // Who took the job over has noted its end.
-  if (run.job.alive()) await noteEnd(rooms, run, { phase: 'failed', message, code });
-}
-
-function noteEnd({ catalogue }: VerifyRooms, { job_id, run_id, started_at, backup }: Run, ending: JobEnding) {
-  const { backup_id, filename } = backup;
-  return noteJob(catalogue, { job_id, run_id, backup_id, filename, started_at }, ending);
+  await run.job.finish(
+    error instanceof JobCancelled
+      ? { phase: 'cancelled', message: `Verification of ${filename} was cancelled` }
+      : { phase: 'failed', code, detail: message, message: `Verification of ${filename} failed` },
+  );
 }

@@ -3,9 +3,17 @@ import { VaultError } from '../shared/errors.ts';
 import { HEARTBEAT_MS, JOB_TEXT_CHARS, PROGRESS_INTERVAL_MS } from '../shared/limits.ts';
 import { retry } from '../shared/retry.ts';
 import { callRoom } from './itty-room.ts';
-import type { JobEnd, JobMessage, JobUpdate, OpenUpload } from './messages.ts';
-import type { RoomReply } from './progress-room.ts';
-import type { JobStart } from './room-state.ts';
+import {
+  isEnd,
+  type JobEnd,
+  type JobHolder,
+  type JobState,
+  type JobUpdate,
+  type OpenUpload,
+  type Task,
+} from './messages.ts';
+import type { BeginReply, CancelReply, RoomReply } from './progress-room.ts';
+import { CANCELLED, type JobStart } from './room-state.ts';
 
 /** The room of a job cannot be reached. */
 export class JobUnavailable extends VaultError {
@@ -17,10 +25,30 @@ export class JobUnavailable extends VaultError {
   }
 }
 
-/** A job has one run at a time. */
+/** A job has one run at a time. Its facts name the run that has it, and `Retry-After` says when to ask again. */
 export class JobRunning extends VaultError {
-  constructor(jobId: string) {
-    super('job-running', `The job "${jobId}" is running. Wait until it has ended, or use another job_id.`);
+  constructor(jobId: string, holder: JobHolder) {
+    super('job-running', runningDetail(jobId, holder), { facts: { job_id: jobId, ...holder } });
+  }
+}
+
+function runningDetail(
+  jobId: string,
+  { task, backup_id, run_id, started_at, token_id, idle_since }: JobHolder,
+): string {
+  const by = token_id === null ? 'a link' : `the token ${token_id}`;
+  const idle = idle_since === null ? '' : ` It has been idle since ${idle_since}.`;
+  return (
+    `The job "${jobId}" is running: ${task} ${backup_id ?? run_id}, begun at ${started_at} by ${by}.${idle} ` +
+    `Wait for its end, cancel it (POST /jobs/${jobId}/cancel), or use another job_id.`
+  );
+}
+
+/** Somebody cancelled the run. */
+export class JobCancelled extends VaultError {
+  constructor(task: Task) {
+    const code = task === 'upload' ? 'upload-cancelled' : 'job-cancelled';
+    super(code, `${CANCELLED[task]}.${task === 'upload' ? ' Nothing of it was kept.' : ''}`);
   }
 }
 
@@ -42,12 +70,14 @@ export interface JobPublisher {
   noteOpen(open: OpenUpload): Promise<void>;
   /** False once the room has said that the job is no longer this run's. */
   alive(): boolean;
+  /** Aborts with {@link JobSuperseded} or {@link JobCancelled} once the run has to stop; a cancelled run still ends its job. */
+  readonly signal: AbortSignal;
   /**
    * Ends the job and stops the publisher. Never throws; false where the room stayed silent. Its alarm then finds the end
-   * out, but of a run that rests: that must tell it again.
+   * out, except that of a resumable upload: that must report it again.
    */
   finish(end: JobEnd): Promise<boolean>;
-  /** Stops the publisher of a run that rests, once the room knows the newest state, or could not be told. */
+  /** Stops the publisher of a resumable upload, once the room knows the newest state, or did not answer: no request is open. */
   pause(): Promise<void>;
   /** Stops the publisher without an end: the job's alarm misses the signs of life and takes back what is left. */
   abandon(): void;
@@ -55,11 +85,13 @@ export interface JobPublisher {
 
 export interface JobRooms {
   /** Starts a job anew unless a run has it. Throws {@link JobUnavailable}. */
-  begin(job: JobStart): Promise<{ kind: 'started' } | { kind: 'running' }>;
+  begin(job: JobStart): Promise<BeginReply>;
   /** Sends signs of life from now until its `finish`. The run of an upload has the id of its backup. */
-  publisher(jobId: string, runId: string): JobPublisher;
+  publisher(jobId: string, runId: string, task?: Task): JobPublisher;
   /** The present state; an unknown job is `waiting` and stores nothing. Throws {@link JobUnavailable}. */
-  snapshot(jobId: string): Promise<JobMessage>;
+  snapshot(jobId: string): Promise<JobState>;
+  /** Cancels a run that is no resumable upload: it ends when it hears of it. Throws {@link JobUnavailable}. */
+  cancel(jobId: string, runId: string): Promise<CancelReply>;
   /** The 101 whose `webSocket` belongs to the subscriber. Throws {@link JobUnavailable}. */
   subscribe(jobId: string): Promise<Response>;
 }
@@ -78,7 +110,9 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
       const start = { ...job, message: clipped(job.message) };
       return surely(job.job_id, async () => (await callRoom(rooms, job.job_id, 'begin', start)).json());
     },
-    publisher: (jobId, runId) => startPublisher(rooms, jobId, runId, surely),
+    publisher: (jobId, runId, task = 'upload') => startPublisher(rooms, jobId, runId, task, surely),
+    cancel: (jobId, runId) =>
+      surely(jobId, async () => (await callRoom(rooms, jobId, 'cancel', { run_id: runId })).json()),
     snapshot: (jobId) =>
       surely(jobId, async () => (await callRoom(rooms, jobId, 'snapshot', { job_id: jobId })).json()),
     subscribe: (jobId) =>
@@ -89,20 +123,30 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
 /** Tells a job that a run of it was refused before it began: somebody may be watching. A job that runs is left alone. */
 export async function refuseRun(
   jobs: JobRooms,
-  task: 'upload' | 'import',
+  task: 'upload' | 'import' | 'restore',
   job_id: string,
   { code, message: detail }: VaultError,
 ): Promise<void> {
+  // An idle upload keeps the job, too: a refused run supersedes none.
+  const { phase } = await jobs.snapshot(job_id);
+  if (phase !== 'waiting' && !isEnd(phase)) return;
   const id = ulid();
   const run = task === 'upload' ? { backup_id: id } : { task, run_id: id };
   const begun = await jobs.begin({ ...run, job_id, total: 0, message: 'Refused' });
   if (begun.kind === 'running') return;
-  await jobs.publisher(job_id, id).finish({ phase: 'failed', code, detail, message: `The ${task} was refused` });
+  await jobs.publisher(job_id, id, task).finish({ phase: 'failed', code, detail, message: `The ${task} was refused` });
 }
 
 type Surely = <T>(jobId: string, call: () => Promise<T>) => Promise<T>;
 
-function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: string, surely: Surely): JobPublisher {
+function startPublisher(
+  rooms: DurableObjectNamespace,
+  jobId: string,
+  runId: string,
+  task: Task,
+  surely: Surely,
+): JobPublisher {
+  const stopping = new AbortController();
   let newest: JobUpdate | null = null;
   let due = false;
   let calling = false;
@@ -117,7 +161,8 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
     if (reply.kind === 'superseded') {
       superseded = true;
       clearInterval(timer);
-    }
+      stopping.abort(new JobSuperseded(jobId));
+    } else if (reply.kind === 'cancelled') stopping.abort(new JobCancelled(task));
     return reply;
   }
 
@@ -156,6 +201,7 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
       if (reply.kind === 'superseded') throw new JobSuperseded(jobId);
     },
     alive: () => !superseded,
+    signal: stopping.signal,
     abandon() {
       finished = true;
       clearInterval(timer);
@@ -174,14 +220,14 @@ function startPublisher(rooms: DurableObjectNamespace, jobId: string, runId: str
       if (finished) return;
       finished = true;
       clearInterval(timer);
-      if (newest && !superseded) await call('update', { update: newest }).catch(() => undefined);
+      if (!superseded) await call('update', { update: newest, idle: true }).catch(() => undefined);
     },
   };
 }
 
 function clippedEnd(end: JobEnd): JobEnd {
   const message = clipped(end.message);
-  return end.phase === 'done' ? { ...end, message } : { ...end, message, detail: clipped(end.detail) };
+  return end.phase === 'failed' ? { ...end, message, detail: clipped(end.detail) } : { ...end, message };
 }
 
 function clipped(text: string): string {

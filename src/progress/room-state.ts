@@ -1,12 +1,26 @@
-import { JOB_LEASE_MS, JOB_MISSED_LEASES, PROGRESS_INTERVAL_MS, RESTING_JOB_LEASE_MS } from '../shared/limits.ts';
+import {
+  IDLE_JOB_HELD_MS,
+  IDLE_JOB_HELD_SAME_TOKEN_MS,
+  JOB_KEPT_MS,
+  JOB_LEASE_MS,
+  JOB_MISSED_LEASES,
+  JOB_RETRY_AFTER_SECONDS,
+  PROGRESS_INTERVAL_MS,
+  SESSION_KEPT_MS,
+} from '../shared/limits.ts';
 import {
   isEnd,
   type JobEnd,
+  type JobHolder,
   type JobMessage,
+  type JobRun,
+  type JobState,
   type JobUpdate,
   type OpenUpload,
   type Phase,
   percentage,
+  type RunRow,
+  type Task,
   type TaskRun,
 } from './messages.ts';
 
@@ -18,7 +32,16 @@ export type JobRecord = TaskRun & {
   /** Leases in a row without a sign of life; from {@link JOB_MISSED_LEASES} on the room has taken the job over. */
   readonly missed: number;
   readonly open?: OpenUpload;
+  readonly started_at: number;
   readonly ended_at?: number;
+  readonly filename: string | null;
+  readonly token_id: string | null;
+  /** When its run gave the last sign of life. */
+  readonly heard_at: number;
+  /** Since when a resumable upload has had no open request; null while it has one. */
+  readonly idle_since: number | null;
+  /** Somebody cancelled it: its run, or the alarm, ends it. */
+  readonly cancelling?: true;
 };
 
 /** What a run says at its start. */
@@ -26,9 +49,15 @@ export type JobStart = TaskRun & {
   readonly job_id: string;
   readonly message: string;
   readonly total: number;
+  readonly filename?: string | undefined;
+  /** Of the token that began it; null, or absent, where a signed link did. */
+  readonly token_id?: string | null;
 };
 
-export type Begun = { readonly kind: 'running' } | { readonly kind: 'started'; readonly record: JobRecord };
+/** `superseded`: the resumable upload that had the job until now, as it ends. */
+export type Begun =
+  | { readonly kind: 'running'; readonly holder: JobHolder }
+  | { readonly kind: 'started'; readonly record: JobRecord; readonly superseded: JobRecord | null };
 
 /** `changed`: there is something new to send; `phaseChanged`: and to store. */
 export type Moved =
@@ -42,21 +71,91 @@ export type Moved =
 
 /** The state of a job that nobody has started. */
 export function waitingMessage(jobId: string, now: number): JobMessage {
-  return stateOf(jobId, { phase: 'waiting', current: 0, total: 0, message: 'Waiting for the job to start' }, now);
+  return stateOf(jobId, null, { phase: 'waiting', current: 0, total: 0, message: 'Waiting for the job to start' }, now);
 }
 
-/** Starts the job anew unless a run has it; a run that repeats its own start (a lost answer) gets the same answer. */
+/**
+ * Starts the job anew unless a run has it; a run that repeats its own start (a lost answer) gets the same answer. A new
+ * upload supersedes a resumable one that has been idle for long enough: a sender that died must not lock the next one out.
+ */
 export function beginJob(record: JobRecord | null, start: JobStart, now: number): Begun {
+  let superseded: JobRecord | null = null;
   if (record && !hasEnded(record)) {
-    return ownedBy(record, runOf(start)) ? { kind: 'started', record } : { kind: 'running' };
+    if (ownedBy(record, runOf(start))) return { kind: 'started', record, superseded };
+    const waitMs = heldForMs(record, start, now);
+    if (waitMs > 0) {
+      return { kind: 'running', holder: { ...runView(record), retry_after_seconds: Math.ceil(waitMs / 1000) } };
+    }
+    superseded = ended(record, SUPERSEDED, now);
   }
-  const { job_id, total, message: said, ...run } = start;
-  const phase = FIRST_PHASE[start.task ?? 'upload'];
-  const message = stateOf(job_id, { phase, current: 0, total, message: said }, now);
-  return { kind: 'started', record: { ...run, job_id, message, missed: 0 } };
+  const { job_id, total, message: said, filename = null, token_id = null, ...run } = start;
+  const task = start.task ?? 'upload';
+  const message = stateOf(job_id, task, { phase: FIRST_PHASE[task], current: 0, total, message: said }, now);
+  const idle_since = run.task === undefined && run.expires_at !== undefined ? now : null;
+  const begun = { job_id, message, missed: 0, started_at: now, filename, token_id, heard_at: now, idle_since };
+  return { kind: 'started', record: { ...run, ...begun }, superseded };
 }
 
-const FIRST_PHASE = { upload: 'receiving', verify: 'verifying', import: 'importing' } as const;
+const FIRST_PHASE = { upload: 'receiving', verify: 'verifying', import: 'importing', restore: 'importing' } as const;
+
+/** How long `record` still keeps the job from `start`; 0: no longer. */
+function heldForMs(record: JobRecord, start: JobStart, now: number): number {
+  const busyMs = JOB_RETRY_AFTER_SECONDS * 1000;
+  const isUpload = start.task === undefined || start.task === 'upload';
+  // An upload that has all its bytes becomes a backup without its sender.
+  if (!isUpload || expiryOf(record) === null || record.message.phase !== 'receiving') return busyMs;
+  const since = idleSince(record, now);
+  if (since === null) return busyMs;
+  const sameToken = record.token_id !== null && record.token_id === start.token_id;
+  return Math.max(0, since + (sameToken ? IDLE_JOB_HELD_SAME_TOKEN_MS : IDLE_JOB_HELD_MS) - now);
+}
+
+/** A request that died with its runtime never reported that it ended: its silence says so. */
+function idleSince(record: JobRecord, now: number): number | null {
+  if (expiryOf(record) === null || record.idle_since !== null) return record.idle_since;
+  return now - record.heard_at > JOB_LEASE_MS ? record.heard_at : null;
+}
+
+function expiryOf(record: TaskRun): number | null {
+  return (taskOf(record) === 'upload' && 'expires_at' in record && record.expires_at) || null;
+}
+
+export function taskOf(run: TaskRun): Task {
+  return run.task ?? 'upload';
+}
+
+/** The run of the job as clients see it. */
+export function runView(record: JobRecord, now = Date.now()): JobRun {
+  return {
+    run_id: runOf(record),
+    task: taskOf(record),
+    backup_id: record.backup_id ?? null,
+    token_id: record.token_id,
+    started_at: isoTime(record.started_at),
+    ended_at: isoTimeOrNull(record.ended_at ?? null),
+    idle_since: hasEnded(record) ? null : isoTimeOrNull(idleSince(record, now)),
+    expires_at: isoTimeOrNull(expiryOf(record)),
+  };
+}
+
+export function jobState(record: JobRecord): JobState {
+  return { ...runView(record), ...record.message };
+}
+
+/** The row of the run as it is now. */
+export function runRow(record: JobRecord): RunRow {
+  const { idle_since: _, ...run } = runView(record);
+  const { phase, message, code = null, detail } = record.message;
+  return { ...run, job_id: record.job_id, phase, filename: record.filename, message: detail ?? message, code };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function isoTimeOrNull(ms: number | null): string | null {
+  return ms === null ? null : isoTime(ms);
+}
 
 /** The id by which a run is told from others. */
 export function runOf(run: TaskRun): string {
@@ -71,7 +170,7 @@ export function moveJob(record: JobRecord | null, runId: string, update: JobUpda
   if (!update || isEnd(update.phase)) return { kind: 'accepted', record, changed: false, phaseChanged: false };
   const phaseChanged = update.phase !== before.phase;
   const current = phaseChanged ? update.current : Math.max(before.current, update.current);
-  const message = stateOf(record.job_id, { ...update, current }, now);
+  const message = stateOf(record.job_id, taskOf(record), { ...update, current }, now);
   if (sameState(before, message)) return { kind: 'accepted', record, changed: false, phaseChanged: false };
   return { kind: 'accepted', record: { ...record, message }, changed: true, phaseChanged };
 }
@@ -91,22 +190,32 @@ export function noteOpen(record: JobRecord | null, runId: string, open: OpenUplo
   return { ...record, open };
 }
 
-/** How long a lease of the job is. */
-export function leaseMs(record: JobRecord): number {
-  return record.task !== 'verify' && record.task !== 'import' && record.rests ? RESTING_JOB_LEASE_MS : JOB_LEASE_MS;
+/** When the alarm has to look at the job again. */
+export function alarmAt(record: JobRecord, now: number): number {
+  if (record.ended_at !== undefined) return record.ended_at + JOB_KEPT_MS;
+  return isTakenOver(record) ? now + JOB_LEASE_MS : (silentUntil(record) ?? now + JOB_LEASE_MS);
+}
+
+/** Silence says nothing of a resumable upload before then: its upload object has reported the end by that time. */
+function silentUntil(record: JobRecord): number | null {
+  const expiry = expiryOf(record);
+  return expiry === null ? null : expiry + SESSION_KEPT_MS;
 }
 
 /** The record after one lease of a running job. */
-export function passLease(record: JobRecord, heard: boolean): JobRecord {
+export function passLease(record: JobRecord, heard: boolean, now: number): JobRecord {
   // Once taken over it stays so: the run was told, and its leavings may be half removed.
   if (isTakenOver(record)) return record;
+  const until = silentUntil(record);
+  if (until !== null) return now < until ? record : { ...record, missed: JOB_MISSED_LEASES };
   const missed = heard ? 0 : record.missed + 1;
   return missed === record.missed ? record : { ...record, missed };
 }
 
-/** A sign of life between leases: what was missed before no longer counts. */
-export function heardFrom(record: JobRecord): JobRecord {
-  return record.missed === 0 || isTakenOver(record) ? record : { ...record, missed: 0 };
+/** A sign of life: leases missed before no longer count. `idle`: the request that gives it has ended. */
+export function heardFrom(record: JobRecord, now: number, idle = false): JobRecord {
+  if (isTakenOver(record)) return record;
+  return { ...record, missed: 0, heard_at: now, idle_since: idle && expiryOf(record) !== null ? now : null };
 }
 
 /**
@@ -114,14 +223,40 @@ export function heardFrom(record: JobRecord): JobRecord {
  * verification would have found, or an import written, nobody knows, so these never end as done.
  */
 export function reclaimedJob(record: JobRecord, outcome: 'removed' | 'kept', now: number): JobRecord {
-  if (record.task === 'verify') return ended(record, VERIFY_INTERRUPTED, now);
-  if (record.task === 'import') return ended(record, IMPORT_INTERRUPTED, now);
+  const task = taskOf(record);
+  if (record.cancelling && (task !== 'upload' || outcome === 'removed')) {
+    return ended(record, { phase: 'cancelled', message: CANCELLED[task] }, now);
+  }
+  if (task === 'verify') return ended(record, VERIFY_INTERRUPTED, now);
+  if (task !== 'upload') return ended(record, IMPORT_INTERRUPTED, now);
   const { current, total, stored } = record.message;
   if (outcome === 'removed') return ended(record, INTERRUPTED, now);
   const whole = Math.max(current, total);
   const message = 'Stored';
   const { backup_id } = record;
   return ended(record, { phase: 'done', backup_id, current: whole, total: whole, stored: stored ?? 0, message }, now);
+}
+
+/** The last message of a cancelled run. */
+export const CANCELLED = {
+  upload: 'The upload was cancelled',
+  verify: 'The verification was cancelled',
+  import: 'The import was cancelled; rows that it had written stay',
+  restore: 'The restore was cancelled; rows that it had written stay',
+} as const satisfies Record<Task, string>;
+
+/** The end of a resumable upload that another upload of the job superseded. */
+const SUPERSEDED: JobEnd = {
+  phase: 'failed',
+  code: 'job-superseded',
+  detail: 'A newer upload took over the job, because this one had no open request. Nothing of it was kept.',
+  message: 'The upload was superseded',
+};
+
+/** A run that was cancelled ends itself when it hears of it; the alarm ends one that is dead. */
+export function cancelJob(record: JobRecord | null, runId: string): JobRecord | null {
+  if (!record || !ownedBy(record, runId)) return null;
+  return { ...record, cancelling: true };
 }
 
 const INTERRUPTED: JobEnd = {
@@ -181,20 +316,23 @@ function ended(record: JobRecord, end: JobEnd, now: number): JobRecord {
 }
 
 function endMessage(record: JobRecord, end: JobEnd, now: number): JobMessage {
+  const task = taskOf(record);
   if (end.phase === 'done') {
     const { backup_id } = end;
-    return { ...stateOf(record.job_id, end, now), ...(backup_id !== undefined && { backup_id }) };
+    return { ...stateOf(record.job_id, task, end, now), ...(backup_id !== undefined && { backup_id }) };
   }
   const { current, total, stored } = record.message;
   const last = { phase: end.phase, current, total, message: end.message, ...(stored !== undefined && { stored }) };
-  return { ...stateOf(record.job_id, last, now), code: end.code, detail: end.detail };
+  const state = stateOf(record.job_id, task, last, now);
+  return end.phase === 'failed' ? { ...state, code: end.code, detail: end.detail } : state;
 }
 
-function stateOf(jobId: string, update: JobUpdate, now: number): JobMessage {
+function stateOf(jobId: string, task: Task | null, update: JobUpdate, now: number): JobMessage {
   const current = wholeBytes(update.current);
   const total = wholeBytes(update.total);
   return {
     job_id: jobId,
+    ...(task !== null && { task }),
     phase: update.phase,
     current,
     total,

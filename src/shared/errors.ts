@@ -64,6 +64,8 @@ export type ErrorCode =
   | 'cross-site'
   | 'upload-stalled'
   | 'job-superseded'
+  | 'job-cancelled'
+  | 'job-ended'
   | 'upload-cancelled'
   | 'stored-data-lost'
   | 'body-too-large'

@@ -88,14 +88,29 @@ export const FILENAME_BYTES = 255;
 
 /** At most four progress messages a second, a job. */
 export const PROGRESS_INTERVAL_MS = 250;
-/** An upload tells its job that it lives, also when no byte arrives. */
-export const HEARTBEAT_MS = 10_000;
+/** A run reports to its job that it lives, also when no byte arrives; by the answer it learns that it was cancelled. */
+export const HEARTBEAT_MS = 5_000;
+/**
+ * A job that changes is stored so often: an object that is evicted while a run is slow shows no state older than that,
+ * because heartbeats store what is not stored yet.
+ */
+export const JOB_STORED_MS = 5_000;
 /** A job that heard nothing for so long, twice in a row, takes its upload for dead and cleans up. */
 export const JOB_LEASE_MS = 30_000;
 /** Leases without a sign of life after which that is so. */
 export const JOB_MISSED_LEASES = 2;
 /** One call to a job's room: past this it counts as lost, so that no upload waits for its own progress. */
 export const JOB_CALL_MS = 5_000;
+/** A row of a run that ended is waited for so long before the run gets its answer; the alarm writes what is left. */
+export const JOB_ROW_MS = 2_000;
+/** `Retry-After` of a job whose run is at work. */
+export const JOB_RETRY_AFTER_SECONDS = 5;
+/**
+ * How long a resumable upload without an open request keeps its job from other uploads, and from those of its own token:
+ * a sender that died comes back at once, and must not wait for what it cannot end.
+ */
+export const IDLE_JOB_HELD_MS = 15 * 60_000;
+export const IDLE_JOB_HELD_SAME_TOKEN_MS = 5_000;
 /** Characters of a progress message or detail; calls travel in a header, as ASCII of up to 7 bytes a character. */
 export const JOB_TEXT_CHARS = 500;
 /** How long final states are kept. */
@@ -139,17 +154,13 @@ export const TURN_BYTES = 16 * MIB;
 /** Work of an upload session that failed is tried again after so long, and twice as long each time, up to: */
 export const SESSION_RETRY_MS = 5_000;
 export const SESSION_LONGEST_RETRY_MS = 10 * 60_000;
-/**
- * The lease of a job whose upload may rest between its pieces: its session tells its end, so that silence says nothing.
- * Two of them outlast any session.
- */
-export const RESTING_JOB_LEASE_MS = (MAX_UPLOAD_TTL_MS + SESSION_KEPT_MS) / JOB_MISSED_LEASES;
-
 export const LINK_TTL_SECONDS = 3_600;
 export const LINK_MAX_TTL_SECONDS = 7 * 24 * 60 * 60;
 
 export const PAGE_ROWS = 100;
 export const MAX_PAGE_ROWS = 1_000;
+/** A page of open uploads asks their objects where they are: so many at a time. */
+export const UPLOADS_ASKED_AT_ONCE = 16;
 /** Rows that an export reads at once: under 2 MB of text, and 1,000 queries a request (D1 limits) reach a million rows. */
 export const EXPORT_PAGE_ROWS = 1_000;
 /**

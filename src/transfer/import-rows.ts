@@ -1,11 +1,9 @@
 import { ulid } from 'ulidx';
-import { type JobEnding, noteJob, recordJob } from '../catalogue/jobs.ts';
 import { pipeline } from '../codec/pipeline.ts';
 import { meter } from '../codec/stages.ts';
 import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
 import type { Table } from '../databases/table.ts';
-import type { TaskRun } from '../progress/messages.ts';
-import { type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
+import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
@@ -18,19 +16,19 @@ import {
   MEMORY,
 } from '../shared/limits.ts';
 import { shownName } from '../shared/shown-name.ts';
-import { type Pieces, retold } from '../shared/streams.ts';
+import { type Pieces, retold, untilAborted } from '../shared/streams.ts';
 import { jsonItems } from './json-items.ts';
 import type { JsonFormat, JsonItem } from './json-scanner.ts';
 import { ItemTooLarge, MalformedJson } from './malformed-json.ts';
 
 export interface ImportRooms {
-  readonly catalogue: D1Database;
   readonly jobs: JobRooms;
   readonly budget: IsolateBudget;
 }
 
 export interface ImportOrder {
   readonly job_id: string;
+  readonly token_id?: string | null;
   /** The backup that is restored, if it is one. */
   readonly backup?: { readonly backup_id: string; readonly filename: string } | undefined;
   /** Of the table's database, as clients know it. */
@@ -47,7 +45,7 @@ export interface ImportOrder {
   readonly total: number;
   /** Whether `total` is a promise (Content-Length): fewer bytes are then a cut document, whatever they say. */
   readonly exact: boolean;
-  /** By what it is called among those that share the isolate's memory. */
+  /** Its task, also among those that share the isolate's memory. */
   readonly operation: 'import' | 'restore';
   /**
    * As it comes; `document` makes JSON of it where it is something else. A source that may wait long is given as a
@@ -77,9 +75,6 @@ export interface ImportResult extends ImportCounts {
   readonly job_id: string;
   readonly dry_run: boolean;
 }
-
-/** What a job knows of an import that stopped giving signs of life. */
-export type DeadImport = Extract<TaskRun, { task: 'import' }> & { readonly job_id: string };
 
 export class ImportInterrupted extends VaultError {
   constructor(reason = 'The connection ended before the whole document had arrived.', options?: ErrorOptions) {
@@ -137,39 +132,23 @@ export async function importRows(rooms: ImportRooms, order: ImportOrder): Promis
     } finally {
       share.release();
     }
-    await endDone(rooms, run);
+    await endDone(run);
     const { job_id, dry_run } = order;
     return { job_id, dry_run, ...countsOf(run) };
   } catch (error) {
     const reason = error instanceof VaultError ? error : new VaultError('internal-error', FAILED, { cause: error });
     const stopped = new ImportStopped(reason, countsOf(run), order);
-    await endFailed(rooms, run, stopped);
+    await endFailed(run, reason, stopped);
     throw stopped;
   }
 }
 
 const FAILED = 'The import failed.';
-
-/** Called by the job's alarm. Nobody knows which rows are written: nothing is taken back. */
-export async function noteDeadImport(catalogue: D1Database, dead: DeadImport): Promise<'kept'> {
-  const now = new Date().toISOString();
-  const { code } = new ImportInterrupted();
-  const { job_id, run_id, backup_id = null } = dead;
-  const run = { job_id, backup_id, run_id, filename: null, started_at: now, ended_at: now };
-  await recordJob(catalogue, {
-    ...run,
-    phase: 'failed',
-    message: 'The import stopped; rows it had written stay.',
-    code,
-  });
-  return 'kept';
-}
+const TAKEN_OVER = 'The job was taken over while this import ran.';
 
 /** One import while it runs. */
 interface Run {
   readonly order: ImportOrder;
-  readonly run_id: string;
-  readonly started_at: string;
   readonly job: JobPublisher;
   bytes: number;
   read: number;
@@ -181,13 +160,13 @@ interface Run {
 
 async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run> {
   const run_id = ulid();
-  const { job_id, backup, total } = order;
+  const { job_id, token_id, backup, operation: task, total } = order;
   const message = `Waiting to import into ${placeOf(order)}`;
-  const begun = await jobs.begin({ task: 'import', job_id, backup_id: backup?.backup_id, run_id, total, message });
-  if (begun.kind === 'running') throw new JobRunning(job_id);
-  const started_at = new Date().toISOString();
-  const job = jobs.publisher(job_id, run_id);
-  return { order, run_id, started_at, job, bytes: 0, read: 0, written: 0, refused: [], malformed: null };
+  const of = { backup_id: backup?.backup_id, filename: backup?.filename };
+  const begun = await jobs.begin({ task, job_id, run_id, ...of, token_id: token_id ?? null, total, message });
+  if (begun.kind === 'running') throw new JobRunning(job_id, begun.holder);
+  const job = jobs.publisher(job_id, run_id, task);
+  return { order, job, bytes: 0, read: 0, written: 0, refused: [], malformed: null };
 }
 
 /** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
@@ -221,7 +200,7 @@ async function* metered(run: Run, signal: AbortSignal): AsyncGenerator<Uint8Arra
   const sent = retold(typeof content === 'function' ? content(signal) : content, (error) =>
     error instanceof VaultError ? error : new ImportInterrupted(undefined, { cause: error }),
   );
-  yield* pipeline(sent).through(meter((_, bytes) => onRead(run, bytes)));
+  yield* pipeline(untilAborted(sent, run.job.signal)).through(meter((_, bytes) => onRead(run, bytes)));
   if (exact && run.bytes !== total) throw new ImportInterrupted();
 }
 
@@ -234,7 +213,8 @@ function onRead(run: Run, bytes: number): void {
 }
 
 function checkAlive({ job }: Run): void {
-  if (!job.alive()) throw new ImportInterrupted('The job was taken over while this import ran.');
+  if (!job.alive()) throw new ImportInterrupted(TAKEN_OVER);
+  job.signal.throwIfAborted();
 }
 
 /** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */
@@ -295,23 +275,23 @@ function placeOf({ database, table, backup }: ImportOrder): string {
   return `${database}.${table.name}${backup ? ` from ${backup.filename}` : ''}`;
 }
 
-async function endDone(rooms: ImportRooms, run: Run): Promise<void> {
+async function endDone(run: Run): Promise<void> {
   const { bytes, read, written, refused, order } = run;
   const counts = `${read} read, ${written} written, ${refused.length} refused`;
   const message = `${order.dry_run ? 'Tried to import' : 'Imported'} into ${placeOf(order)}: ${counts}`;
   await run.job.finish({ phase: 'done', backup_id: order.backup?.backup_id, current: bytes, total: bytes, message });
   // In the last moment: the job says that it failed.
-  checkAlive(run);
-  await noteEnd(rooms, run, { phase: 'done', message, code: null });
+  if (!run.job.alive()) throw new ImportInterrupted(TAKEN_OVER);
 }
 
-async function endFailed(rooms: ImportRooms, run: Run, { code, message }: VaultError): Promise<void> {
-  await run.job.finish({ phase: 'failed', code, detail: message, message: `Import into ${placeOf(run.order)} failed` });
-  // Who took the job over has noted its end.
-  if (run.job.alive()) await noteEnd(rooms, run, { phase: 'failed', message, code });
-}
-
-function noteEnd({ catalogue }: ImportRooms, { run_id, started_at, order }: Run, ending: JobEnding): Promise<void> {
-  const { backup_id = null, filename = null } = order.backup ?? {};
-  return noteJob(catalogue, { job_id: order.job_id, run_id, backup_id, filename, started_at }, ending);
+async function endFailed(run: Run, reason: VaultError, { code, message }: VaultError): Promise<void> {
+  const place = placeOf(run.order);
+  await run.job.finish(
+    reason instanceof JobCancelled
+      ? {
+          phase: 'cancelled',
+          message: `Import into ${place} was cancelled; ${run.written} rows that it had written stay`,
+        }
+      : { phase: 'failed', code, detail: message, message: `Import into ${place} failed` },
+  );
 }

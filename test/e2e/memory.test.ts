@@ -90,8 +90,8 @@ async function fillCatalogue(stateDir: string): Promise<void> {
   expect(migrated.code, migrated.output).toBe(0);
   const rows =
     `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${JOBS}) INSERT INTO jobs ` +
-    '(job_id, run_id, backup_id, phase, message, started_at) ' +
-    "SELECT printf('job-%08d', i), 'run', 'backup', 'done', hex(randomblob(500)), '2026-11-23T07:30:00.000Z' FROM n";
+    '(job_id, run_id, task, backup_id, phase, message, started_at) ' +
+    "SELECT printf('job-%08d', i), printf('run-%08d', i), 'upload', 'backup', 'done', hex(randomblob(500)), '2026-11-23T07:30:00.000Z' FROM n";
   const filled = await runWrangler(['d1', 'execute', 'CATALOGUE', ...where, '--yes', '--command', rows]);
   expect(filled.code, filled.output).toBe(0);
 }

@@ -16,7 +16,7 @@ export interface JobUpdate {
 }
 
 export function isEnd({ phase }: JobUpdate): boolean {
-  return phase === 'done' || phase === 'failed';
+  return phase === 'done' || phase === 'failed' || phase === 'cancelled';
 }
 
 const HANDSHAKE_MS = 60_000;

@@ -16,6 +16,7 @@ export async function watch(session: Session, jobId: string, { retryFor }: Watch
   const end = await lastUpdate(session, jobId, retryFor, session.view.begin(jobId, null));
   session.view.close();
   if (end.phase === 'failed') throw new CommandFailed(`The job failed: ${printable(end.detail ?? '')} (${end.code})`);
+  if (end.phase === 'cancelled') throw new CommandFailed(`The job was cancelled: ${printable(end.message)}`);
   if (!session.json && end.backup_id) await print(`${end.backup_id}\n`);
 }
 

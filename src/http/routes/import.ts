@@ -124,7 +124,7 @@ export function importRoutes(app: App): void {
   app.openapi(
     restoreRoute,
     async (c) => {
-      const order = await orTellJob(c, 'import', c.req.query('job_id'), async () => {
+      const order = await orTellJob(c, 'restore', c.req.query('job_id'), async () => {
         const backup = await knownBackup(c, c.req.valid('param').backup_id);
         const identity = identityOf(c);
         checkDocument(backup, identity);
@@ -148,7 +148,8 @@ export function importRoutes(app: App): void {
 /** A bad option, too, is told to the job that it came with. */
 function orTellImport(result: { success: true } | { success: false; error: z.ZodError }, c: AppContext) {
   if (result.success) return undefined;
-  return orTellJob<never>(c, 'import', c.req.query('job_id'), () => {
+  const task = c.req.param('backup_id') === undefined ? 'import' : 'restore';
+  return orTellJob<never>(c, task, c.req.query('job_id'), () => {
     throw refusal(result.error, 'invalid-option');
   });
 }
@@ -160,7 +161,8 @@ async function orderOf(c: AppContext, query: z.infer<typeof ImportQuery>) {
   const table = await databaseTable(databases, database, query.table);
   const max_errors = query.max_errors ?? IMPORT_ERRORS;
   const job_id = query.job_id ?? ulid();
-  return { job_id, database, table, mode, dry_run, format, max_errors, max_queries: config.maxImportQueries };
+  const token_id = c.get('credential')?.token_id ?? null;
+  return { job_id, token_id, database, table, mode, dry_run, format, max_errors, max_queries: config.maxImportQueries };
 }
 
 /** The client may go away; what has begun is then still brought to its end, if that is near. */

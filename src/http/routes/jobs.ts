@@ -1,10 +1,14 @@
 import { createRoute } from '@hono/zod-openapi';
+import { listRuns } from '../../catalogue/jobs.ts';
 import { isSigned } from '../../links/signed-link.ts';
+import { isEnd, type Phase, type Task } from '../../progress/messages.ts';
 import { VaultError } from '../../shared/errors.ts';
-import type { App, AppContext } from '../app-env.ts';
-import { JOB } from '../examples.ts';
+import { PAGE_ROWS } from '../../shared/limits.ts';
+import type { App, AppContext, Scope } from '../app-env.ts';
+import { checkScope } from '../auth.ts';
+import { JOB, RUN } from '../examples.ts';
 import { forToken, forTokenOrLink, json, problems } from '../openapi.ts';
-import { JobParam, JobSchema } from '../schemas.ts';
+import { JobParam, JobSchema, RunPageSchema, RunQuery } from '../schemas.ts';
 
 const getJob = createRoute({
   method: 'get',
@@ -18,14 +22,58 @@ const getJob = createRoute({
   responses: { 200: json(JobSchema, 'The state', JOB), ...problems(400, 401, 403, 503) },
 });
 
+const listJobs = createRoute({
+  method: 'get',
+  path: '/jobs',
+  operationId: 'listJobs',
+  summary: 'List runs of jobs, newest first',
+  description:
+    'A row for each run, from its beginning until a week after its end. `phase` and `message` are those of its last ' +
+    'change of phase; how far a run is, GET /jobs/{job_id} says.',
+  tags: ['Jobs'],
+  ...forToken('read'),
+  request: { query: RunQuery },
+  responses: {
+    200: json(RunPageSchema, 'A page', { jobs: [RUN], cursor: null }),
+    ...problems('invalid-option', 'invalid-cursor', 401, 'forbidden'),
+  },
+});
+
+const cancelJob = createRoute({
+  method: 'post',
+  path: '/jobs/{job_id}/cancel',
+  operationId: 'cancelJob',
+  summary: 'Cancel the run of a job',
+  description:
+    'Needs the scope that started the run (`write` for an upload, `admin` for others). A run ends within seconds, as ' +
+    '`cancelled`; until then the job shows the phase that it is in. Of an upload nothing is kept, be it resumable and idle; ' +
+    'its sender gets 410 `upload-cancelled`, now or at its next request. The request of an import, a restore or a ' +
+    'verification gets 409 `job-cancelled`; rows that are written stay. A run that is just being completed may still end as ' +
+    '`done`. A job that was cancelled already is 202 again; one that has ended otherwise is 409 `job-ended`, an unknown ' +
+    'one 404.',
+  tags: ['Jobs'],
+  ...forToken('write'),
+  request: { params: JobParam },
+  responses: {
+    202: json(JobSchema, 'The state of the job', JOB),
+    ...problems('invalid-option', 401, 'forbidden', 'not-found', 'job-ended', 'job-unavailable'),
+  },
+});
+
+/** Which scope starts a run of a task, and may therefore cancel it. */
+const STARTS = { upload: 'write', verify: 'admin', import: 'admin', restore: 'admin' } as const satisfies Record<
+  Task,
+  Scope
+>;
+
 const watchJob = createRoute({
   method: 'get',
   path: '/ws/backup/{job_id}',
   operationId: 'watchJob',
   summary: 'Watch a job over a WebSocket',
   description:
-    'Each message is a Job as JSON. The first is the present state and comes at once. After `done` or `failed` the ' +
-    'server closes with 1000. `ping` is answered `pong`.',
+    'Each message is a Job as JSON. The first is the present state and comes at once. After `done`, `failed` or ' +
+    '`cancelled` the server closes with 1000. `ping` is answered `pong`.',
   tags: ['Jobs'],
   ...forTokenOrLink('read'),
   request: { params: JobParam },
@@ -44,7 +92,31 @@ class UpgradeRequired extends VaultError {
   }
 }
 
+class NoSuchJob extends VaultError {
+  constructor(jobId: string) {
+    super('not-found', `No run of the job "${jobId}" is known. List those there are: GET /jobs.`);
+  }
+}
+
+class JobEnded extends VaultError {
+  constructor(jobId: string, phase: Phase) {
+    super('job-ended', `The job "${jobId}" has ended already (${phase}): there is nothing to cancel.`);
+  }
+}
+
 export function jobRoutes(app: App): void {
+  app.openapi(listJobs, async (c) => {
+    const { limit, ...query } = c.req.valid('query');
+    const { rows, cursor } = await listRuns(c.get('services').catalogue, { ...query, limit: limit ?? PAGE_ROWS });
+    return c.json({ jobs: rows, cursor }, 200);
+  });
+
+  app.openapi(cancelJob, async (c) => {
+    const { job_id } = c.req.valid('param');
+    await cancel(c, job_id);
+    return c.json(await c.get('services').jobs.snapshot(job_id), 202);
+  });
+
   app.openapi(getJob, async (c) => c.json(await c.get('services').jobs.snapshot(c.req.valid('param').job_id), 200));
 
   app.openapi(watchJob, async (c) => {
@@ -52,6 +124,23 @@ export function jobRoutes(app: App): void {
     checkOrigin(c);
     return c.get('services').jobs.subscribe(c.req.valid('param').job_id);
   });
+}
+
+async function cancel(c: AppContext, jobId: string): Promise<void> {
+  const { jobs, uploads } = c.get('services');
+  const { run_id, task, phase, expires_at } = await jobs.snapshot(jobId);
+  if (run_id === undefined || task === undefined) throw new NoSuchJob(jobId);
+  const credential = c.get('credential');
+  if (credential) checkScope(credential, STARTS[task]);
+  if (phase === 'cancelled') return;
+  if (isEnd(phase)) throw new JobEnded(jobId, phase);
+  if (!expires_at) {
+    if ((await jobs.cancel(jobId, run_id)).kind === 'not-running') throw await jobEnded(c, jobId);
+  } else if ((await uploads.cancel(run_id)) === 'done') throw new JobEnded(jobId, 'done');
+}
+
+async function jobEnded(c: AppContext, jobId: string): Promise<JobEnded> {
+  return new JobEnded(jobId, (await c.get('services').jobs.snapshot(jobId)).phase);
 }
 
 /** A browser sends its page's origin with every WebSocket and its cookies too: the one guard against foreign pages. */

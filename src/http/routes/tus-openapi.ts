@@ -1,8 +1,8 @@
-import { z } from '@hono/zod-openapi';
+import { createRoute, z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
-import { RECEIPT, UPLOAD_STATUS } from '../examples.ts';
-import { describedAccess, header, json, OPEN, problems, withoutBody } from '../openapi.ts';
-import { ReceiptSchema } from '../schemas.ts';
+import { OPEN_UPLOAD, RECEIPT, UPLOAD_STATUS } from '../examples.ts';
+import { describedAccess, forToken, header, json, OPEN, problems, withoutBody } from '../openapi.ts';
+import { OpenUploadsQuery, ReceiptSchema } from '../schemas.ts';
 import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
 const bytes = z.number().int().nonnegative();
@@ -58,6 +58,38 @@ export const UploadStatusSchema = z
     }),
   })
   .openapi('UploadStatus');
+
+const OpenUploadsSchema = z
+  .object({
+    uploads: z.array(
+      UploadStatusSchema.omit({ receipt: true })
+        .extend({
+          started_at: z.string().openapi({ format: 'date-time' }),
+          token_id: z.string().nullable().openapi({ description: 'Of the token that created it; null for a link' }),
+        })
+        .openapi('OpenUpload'),
+    ),
+    cursor: z.string().nullable(),
+  })
+  .openapi('OpenUploadPage');
+
+/** Not part of the tus protocol. */
+export const listUploads = createRoute({
+  method: 'get',
+  path: '/tus',
+  operationId: 'listUploads',
+  summary: 'List resumable uploads that have not ended, newest first',
+  description:
+    'Those of the token, or all for an admin. POST /jobs/{job_id}/cancel, or DELETE at /tus/{upload_id}, ends one. A page ' +
+    'may have fewer uploads than `limit` and still a cursor.',
+  tags: ['Uploads'],
+  ...forToken('write'),
+  request: { query: OpenUploadsQuery },
+  responses: {
+    200: json(OpenUploadsSchema, 'A page', { uploads: [OPEN_UPLOAD], cursor: null }),
+    ...problems('invalid-option', 'invalid-cursor', 401, 'forbidden', 'job-unavailable'),
+  },
+});
 
 const binary = { type: 'string', format: 'binary' } as const;
 const body = { content: { [TUS_MEDIA_TYPE]: { schema: binary } } };

@@ -6,6 +6,7 @@ import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
 import {
   appendPiece,
   createSession,
+  openUploads,
   orTerminate,
   sessionHeaders,
   sessionStatus,
@@ -24,7 +25,7 @@ import {
   TUS_VERSION,
   textOf,
 } from '../tus-headers.ts';
-import { describeTus } from './tus-openapi.ts';
+import { describeTus, listUploads } from './tus-openapi.ts';
 
 class TusVersionUnsupported extends VaultError {
   constructor() {
@@ -43,8 +44,9 @@ const OF_AN_UPLOAD = 'GET, HEAD, PATCH, DELETE, OPTIONS';
 /** tus 1.0.0, a thin adapter of upload sessions. In the order of the protocol: core, then its extensions. */
 export function tusRoutes(app: App): void {
   describeTus(app);
-  app.options('/tus', (c) => c.body(null, 204, { allow: 'POST, OPTIONS' }));
+  app.options('/tus', (c) => c.body(null, 204, { allow: 'GET, HEAD, POST, OPTIONS' }));
   app.options('/tus/:upload_id', (c) => c.body(null, 204, { allow: OF_AN_UPLOAD }));
+  app.openapi(listUploads, async (c) => c.json(await openUploads(c, c.req.valid('query')), 200));
   app.post('/tus', checkVersion, needsOrLink('write'), create);
   // HEAD comes to the routes of GET, which is not of tus.
   app.get('/tus/:upload_id', (c, next) => (c.req.raw.method === 'HEAD' ? checkVersion(c, next) : next()), headOrStatus);

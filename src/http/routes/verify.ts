@@ -39,7 +39,8 @@ export function verifyRoutes(app: App): void {
   app.openapi(verify, async (c) => {
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const job_id = c.req.valid('query').job_id ?? `verify-${backup.backup_id}`;
-    const running = verifyBackup(c.get('services'), backup, { job_id });
+    const token_id = c.get('credential')?.token_id ?? null;
+    const running = verifyBackup(c.get('services'), backup, { job_id, token_id });
     // The client may go away; what has begun is then still brought to its end, if that is near.
     c.executionCtx.waitUntil(running.catch(() => undefined));
     return c.json(await running, 200);

@@ -1,4 +1,3 @@
-import { noteJob } from '../../catalogue/jobs.ts';
 import { releaseLinksOf } from '../../catalogue/upload-links.ts';
 import type { JobPublisher } from '../../progress/publisher.ts';
 import { MEMORY } from '../../shared/limits.ts';
@@ -91,7 +90,7 @@ function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'ver
 }
 
 /**
- * After the end: a failed upload is rolled back, the job and its row learn the end, and only the record is left in the
+ * After the end: a failed upload is rolled back, the job learns the end, and only the record is left in the
  * upload storage. An upload that turns out to be committed has not failed: its object died after the commit, before it
  * was recorded. May be called again where it was cut off; rejects where it cannot be done now.
  */
@@ -111,24 +110,23 @@ export async function settleUpload(rooms: SessionRooms, store: SessionStore): Pr
 }
 
 /** The job has nobody else to learn the end from. */
-async function tellEnd({ jobs, catalogue }: SessionRooms, record: UploadRecord): Promise<void> {
-  const { job_id, backup_id, filename, written, stored, created_at } = record;
+async function tellEnd({ jobs }: SessionRooms, record: UploadRecord): Promise<void> {
+  const { job_id, backup_id, filename, written, stored } = record;
   const failure = record.phase === 'failed' ? record.failure : null;
-  const message = failure ? `Upload of ${filename} failed` : `Stored ${filename}`;
+  const { offset } = written;
   const told = await jobs.publisher(job_id, backup_id).finish(
-    failure
-      ? { phase: 'failed', ...failure, message }
-      : {
-          phase: 'done',
-          backup_id,
-          current: written.offset,
-          total: written.offset,
-          stored: stored?.bytes ?? 0,
-          message,
-        },
+    failure?.code === 'upload-cancelled'
+      ? { phase: 'cancelled', message: `Upload of ${filename} was cancelled` }
+      : failure
+        ? { phase: 'failed', ...failure, message: `Upload of ${filename} failed` }
+        : {
+            phase: 'done',
+            backup_id,
+            current: offset,
+            total: offset,
+            stored: stored?.bytes ?? 0,
+            message: `Stored ${filename}`,
+          },
   );
   if (!told) throw new Error('the job could not be told');
-  const run = { job_id, run_id: backup_id, backup_id, filename, started_at: new Date(created_at).toISOString() };
-  const code = failure?.code ?? null;
-  await noteJob(catalogue, run, { phase: failure ? 'failed' : 'done', message: failure?.detail ?? message, code });
 }

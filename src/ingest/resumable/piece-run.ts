@@ -4,7 +4,7 @@ import { meter, rateLimit } from '../../codec/stages.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { CHECKPOINT_MS, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
 import { type ByteStream, readAvailable, untilAborted } from '../../shared/streams.ts';
-import { PieceSuperseded, type ResumableWriter } from './resumable-writer.ts';
+import type { ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionWriter } from './session-writer.ts';
@@ -62,9 +62,9 @@ export class PieceRun {
     this.#piece = piece;
   }
 
-  /** Somebody else goes on with the upload, or it is over: this run touches its writer no more. */
-  supersede(): void {
-    this.#leaving.abort(new PieceSuperseded());
+  /** Somebody else goes on with the upload, or it is over (`reason`): this run touches its writer no more. */
+  supersede(reason: VaultError): void {
+    this.#leaving.abort(reason);
   }
 
   /** Makes durable what has come so far, so that it can be told; not of a piece that counts as a whole. */
@@ -78,18 +78,24 @@ export class PieceRun {
   /** Takes the body to its end. Resolves when all of it is durable. */
   async take(body: ByteStream | null): Promise<void> {
     const { signal } = this.#leaving;
-    const writer = await this.#session.take(signal);
-    this.#writer = writer;
     const record = this.#store.known;
-    const job = this.#rooms.jobs.publisher(record.job_id, record.backup_id);
-    const report = () =>
-      job.publish({
-        phase: 'receiving',
-        current: writer.offset,
-        total: this.#piece.length ?? 0,
-        stored: writer.encodedBytes,
-        message: `Receiving ${record.filename}`,
-      });
+    const { job_id, backup_id, filename, written } = record;
+    const job = this.#rooms.jobs.publisher(job_id, backup_id);
+    const publish = (current: number, stored: number) => {
+      const total = this.#piece.length ?? 0;
+      job.publish({ phase: 'receiving', current, total, stored, message: `Receiving ${filename}` });
+    };
+    // At once: an upload without an open request may lose its job to another.
+    publish(written.offset, written.encoded_bytes);
+    let writer: ResumableWriter;
+    try {
+      writer = await this.#session.take(signal);
+    } catch (error) {
+      await job.pause();
+      throw error;
+    }
+    this.#writer = writer;
+    const report = () => publish(writer.offset, writer.encodedBytes);
     try {
       await this.#receive(writer, record.max_bytes, body, report);
       // While the last parts are on their way, and before something is written that all calls would wait for.

@@ -32,6 +32,8 @@ export interface SessionOrder {
   /** SHA-256 (hex) of the upload's own secret, and of the token that created it, if one did. */
   readonly secret_hash: string;
   readonly token_hash: string | null;
+  /** Of that token. */
+  readonly token_id: string | null;
   readonly created_at: number;
   readonly expires_at: number;
 }
@@ -133,8 +135,12 @@ export class UploadTooLong extends VaultError {
   }
 }
 
+/** Ends that a sender did not cause: they are what its next request is answered with. */
+const GONE_CODES = ['upload-gone', 'upload-expired', 'upload-cancelled', 'job-superseded'] as const;
+type GoneCode = (typeof GONE_CODES)[number];
+
 export class UploadGone extends VaultError {
-  constructor(code: 'upload-gone' | 'upload-expired', detail: string) {
+  constructor(code: GoneCode, detail: string) {
     super(code, detail);
   }
 }
@@ -164,9 +170,8 @@ export function newUpload(order: SessionOrder, length: number | null): UploadRec
 export function living(record: UploadRecord): UploadRecord {
   if (record.failure === null) return record;
   const { code, detail } = record.failure;
-  throw code === 'upload-gone' || code === 'upload-expired'
-    ? new UploadGone(code, detail)
-    : new UploadFailed(record.failure);
+  const gone = GONE_CODES.find((one) => one === code);
+  throw gone ? new UploadGone(gone, detail) : new UploadFailed(record.failure);
 }
 
 /**

@@ -11,6 +11,7 @@ import { finishUpload, settleUpload } from './finish-upload.ts';
 import { type Piece, PieceRun } from './piece-run.ts';
 import { StoredOtherwise } from './read-back.ts';
 import { TooOftenInterrupted } from './resumable-parts.ts';
+import { PieceSuperseded } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import { SessionStore } from './session-store.ts';
 import { SessionWriter } from './session-writer.ts';
@@ -150,8 +151,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       return answered(async () => {
         await this.#expireIfDue();
         living(this.#admitted(access));
-        this.#takeOver();
-        await this.#stopFinishing();
+        await this.#stopAll(TERMINATED);
         const record = this.#store.known;
         if (record.phase === 'done') this.#store.record = forgotten(record);
         else await this.#end(TERMINATED);
@@ -159,15 +159,38 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       });
     }
 
+    /** As terminate, for somebody who has a say in its job. Resolves with the phase that it found: an end stays as it is. */
+    async cancel(): Promise<SessionPhase | null> {
+      await this.#stopAll(CANCELLED);
+      const phase = this.#store.record?.phase ?? null;
+      if (phase !== null && phase !== 'done' && phase !== 'failed') await this.#end(CANCELLED);
+      return phase;
+    }
+
+    /** The job belongs to a newer upload. One that has all its bytes becomes a backup all the same. */
+    async supersede(): Promise<void> {
+      if (this.#store.record?.phase !== 'receiving') return;
+      this.#takeOver(new UploadGone(SUPERSEDED.code, SUPERSEDED.detail));
+      await this.#end(SUPERSEDED);
+    }
+
     override async alarm(): Promise<void> {
       if (this.#store.record) await this.#surely(() => this.#upkeep());
     }
 
-    async #beginJob({ job_id, backup_id, filename, length }: UploadRecord): Promise<void> {
+    async #beginJob(record: UploadRecord): Promise<void> {
+      const { job_id, backup_id, filename, length, token_id, expires_at } = record;
       const message = `Waiting to receive ${filename}`;
-      const start = { rests: true, job_id, backup_id, total: length ?? 0, message } as const;
-      const begun = await this.#rooms.jobs.begin(start);
-      if (begun.kind === 'running') throw new JobRunning(job_id);
+      const begun = await this.#rooms.jobs.begin({
+        job_id,
+        backup_id,
+        filename,
+        token_id,
+        expires_at,
+        total: length ?? 0,
+        message,
+      });
+      if (begun.kind === 'running') throw new JobRunning(job_id, begun.holder);
     }
 
     async #append(access: SessionAccess, piece: Piece, body: ReadableStream<Uint8Array> | null): Promise<UploadRecord> {
@@ -201,9 +224,9 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       await this.#surely(() => settleUpload(this.#rooms, this.#store));
     }
 
-    /** Who writes now, writes no more. Nobody waits for it, since it may hang on a sender who has gone. */
-    #takeOver(): void {
-      this.#run?.supersede();
+    /** Who writes now, writes no more, and answers with `reason`. Nobody waits for it, since it may hang on a sender who has gone. */
+    #takeOver(reason: VaultError = new PieceSuperseded()): void {
+      this.#run?.supersede(reason);
       this.#run = null;
       void this.#writer.drop();
     }
@@ -269,8 +292,10 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       await settleUpload(this.#rooms, this.#store);
     }
 
-    async #stopFinishing(): Promise<void> {
-      this.#finishing?.leave.abort(new UploadGone(TERMINATED.code, TERMINATED.detail));
+    async #stopAll({ code, detail }: typeof TERMINATED | typeof CANCELLED): Promise<void> {
+      const reason = new UploadGone(code, detail);
+      this.#takeOver(reason);
+      this.#finishing?.leave.abort(reason);
       await this.#finishing?.done.catch(() => undefined);
     }
 
@@ -326,6 +351,14 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
 }
 
 const TERMINATED = { code: 'upload-gone', detail: 'The upload was terminated, and nothing of it was kept.' } as const;
+const CANCELLED = {
+  code: 'upload-cancelled',
+  detail: 'The upload was cancelled, and nothing of it was kept. Create a new upload to send the file again.',
+} as const;
+const SUPERSEDED = {
+  code: 'job-superseded',
+  detail: 'A newer upload took over the job of this one, which had no open request. Nothing of this one was kept.',
+} as const;
 const EXPIRED: UploadFailure = {
   code: 'upload-expired',
   detail: 'The upload was not finished in time, and nothing of it was kept. Send the file again.',

@@ -1,6 +1,6 @@
 import { VaultError } from '../../shared/errors.ts';
 import type { Piece } from './piece-run.ts';
-import type { SessionOrder } from './upload-record.ts';
+import type { SessionOrder, SessionPhase } from './upload-record.ts';
 import {
   PIECE_HEADER,
   type PieceRequest,
@@ -15,6 +15,8 @@ export interface SessionObject extends Rpc.DurableObjectBranded {
   describe(access: SessionAccess): Promise<SessionAnswer>;
   stop(access: SessionAccess): Promise<SessionAnswer>;
   terminate(access: SessionAccess): Promise<SessionAnswer>;
+  cancel(): Promise<SessionPhase | null>;
+  supersede(): Promise<void>;
 }
 
 /** The uploads in pieces, by their names. Every call gives where the upload stands then, or throws why not (VaultError). */
@@ -34,6 +36,10 @@ export interface UploadSessions {
   terminate(uploadId: string, access: SessionAccess): Promise<SessionView>;
   /** Whether the upload has not ended; false where there never was one of that id. */
   isOpen(uploadId: string): Promise<boolean>;
+  /** Ends an upload of anybody; resolves with the phase that it was in, null where there is none: an end stays as it is. */
+  cancel(uploadId: string): Promise<SessionPhase | null>;
+  /** Ends an upload whose job a newer one took over, unless all its bytes are here. */
+  supersede(uploadId: string): Promise<void>;
 }
 
 export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): UploadSessions {
@@ -43,6 +49,8 @@ export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): 
     describe: async (uploadId, access) => viewIn(await session(uploadId).describe(access)),
     stop: async (uploadId, access) => viewIn(await session(uploadId).stop(access)),
     terminate: async (uploadId, access) => viewIn(await session(uploadId).terminate(access)),
+    cancel: async (uploadId) => session(uploadId).cancel(),
+    supersede: async (uploadId) => session(uploadId).supersede(),
     // By fetch: a stream that goes as an argument of a call comes in pieces of 8 KiB (workerd 1.20261117).
     append: async (uploadId, access, piece, body) => {
       const request: PieceRequest = { access, piece };

@@ -3,7 +3,6 @@ import { afterEach, describe, expect, it } from 'vitest';
 import {
   type Backup,
   getBackup,
-  InvalidCursor,
   insertBackup,
   listBackups,
   listedAmong,
@@ -11,6 +10,7 @@ import {
   upsertBackups,
 } from '../../../src/catalogue/backups.ts';
 import { deleteBackups, deleteUnlisted, purgeDeleted } from '../../../src/catalogue/deleted-backups.ts';
+import { InvalidCursor } from '../../../src/catalogue/pages.ts';
 
 const db = env.CATALOGUE;
 

@@ -1,64 +1,92 @@
 import { env } from 'cloudflare:test';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { type Backup, upsertBackups } from '../../../src/catalogue/backups.ts';
 import { exportPage } from '../../../src/catalogue/export-page.ts';
-import { JOB_COLUMNS, type JobRecord, purgeJobs, recordJob } from '../../../src/catalogue/jobs.ts';
+import { listOpenUploads, listRuns, purgeJobs, type RunRecord, recordRun } from '../../../src/catalogue/jobs.ts';
+import { InvalidCursor } from '../../../src/catalogue/pages.ts';
 import { deleteToken, findToken, insertToken, listTokens } from '../../../src/catalogue/tokens.ts';
 import { claimLink, purgeLinks, releaseLink, releaseLinksOf } from '../../../src/catalogue/upload-links.ts';
 
 const db = env.CATALOGUE;
 
-function job(over: Partial<JobRecord> = {}): JobRecord {
+function run(over: Partial<RunRecord> = {}): RunRecord {
   return {
+    run_id: '01JC0000000000000000000001',
     job_id: 'nightly',
-    backup_id: 'B1',
+    task: 'upload',
     phase: 'done',
+    backup_id: '01JC0000000000000000000001',
     filename: 'site.tar',
     message: 'Stored site.tar',
     code: null,
+    token_id: 'admin',
     started_at: '2026-11-23T07:30:00.000Z',
     ended_at: '2026-11-23T07:31:00.000Z',
-    run_id: over.backup_id ?? 'B1',
+    expires_at: null,
     ...over,
   };
 }
 
-function getJob(db: D1Database, jobId: string): Promise<JobRecord | null> {
-  return db.prepare(`SELECT ${JOB_COLUMNS} FROM jobs WHERE job_id = ?1`).bind(jobId).first<JobRecord>();
+function idOf(n: number): string {
+  return `01JC${String(n).padStart(22, '0')}`;
 }
 
-describe('jobs', () => {
-  it('keep a verification that came after a later backup took the same name', async () => {
-    const verified = job({ job_id: 'mixed', backup_id: 'B1', run_id: 'B9', message: 'Verified site.tar' });
-    await recordJob(db, job({ job_id: 'mixed', backup_id: 'B5' }));
-    await recordJob(db, verified);
-    await recordJob(db, job({ job_id: 'mixed', backup_id: 'B7' }));
-    expect(await getJob(db, 'mixed')).toEqual(verified);
+describe('runs', () => {
+  beforeEach(async () => {
+    await db.prepare('DELETE FROM jobs').run();
   });
 
-  it('keep the last run, whichever record comes last', async () => {
-    const later = job({
-      backup_id: 'B2',
-      phase: 'failed',
-      code: 'file-too-large',
-      started_at: '2026-11-23T08:00:00.000Z',
-    });
-    await recordJob(db, job({ phase: 'receiving', ended_at: null }));
-    await recordJob(db, job());
-    expect(await getJob(db, 'nightly')).toEqual(job());
-    await recordJob(db, later);
-    await recordJob(db, job({ message: 'from a run that was overtaken', started_at: '2026-11-24T00:00:00.000Z' }));
-    expect(await getJob(db, 'nightly')).toEqual(later);
+  it('have one row each, which their end changes', async () => {
+    await recordRun(db, run({ phase: 'receiving', ended_at: null, message: 'Receiving site.tar' }));
+    await recordRun(db, run({ run_id: idOf(2), phase: 'failed', code: 'file-too-large' }));
+    await recordRun(db, run());
+    const { rows } = await listRuns(db, { limit: 10 });
+    expect(rows).toEqual([run({ run_id: idOf(2), phase: 'failed', code: 'file-too-large' }), run()]);
+  });
+
+  it('are listed newest first by task and phase, a page at a time', async () => {
+    for (let n = 0; n < 8; n++) {
+      const task = n % 2 ? 'verify' : 'upload';
+      await recordRun(db, run({ run_id: idOf(n), task, phase: n < 4 ? 'done' : 'failed' }));
+    }
+    const ids = async (query: Partial<Parameters<typeof listRuns>[1]>) => {
+      const seen: string[] = [];
+      let cursor: string | undefined;
+      do {
+        const page = await listRuns(db, { limit: 3, ...query, cursor });
+        seen.push(...page.rows.map(({ run_id }) => run_id));
+        cursor = page.cursor ?? undefined;
+      } while (cursor !== undefined);
+      return seen;
+    };
+    expect(await ids({})).toEqual([7, 6, 5, 4, 3, 2, 1, 0].map(idOf));
+    expect(await ids({ task: 'verify' })).toEqual([7, 5, 3, 1].map(idOf));
+    expect(await ids({ task: 'upload', phase: 'failed' })).toEqual([6, 4].map(idOf));
+    await expect(listRuns(db, { cursor: 'not one of ours', limit: 1 })).rejects.toThrow(InvalidCursor);
+  });
+
+  it('that are open resumable uploads are listed by token', async () => {
+    const open = { phase: 'receiving', ended_at: null, expires_at: '2026-11-29T00:00:00.000Z' };
+    await recordRun(db, run({ run_id: idOf(1), ...open, token_id: 'T1' }));
+    await recordRun(db, run({ run_id: idOf(2), ...open, token_id: null }));
+    await recordRun(db, run({ run_id: idOf(3), ...open, expires_at: null, token_id: 'T1' }));
+    await recordRun(db, run({ run_id: idOf(4), ...open, ended_at: '2026-11-24T00:00:00.000Z', token_id: 'T1' }));
+    const ids = async (token_id: string | null) =>
+      (await listOpenUploads(db, { token_id, limit: 10 })).rows.map(({ run_id }) => run_id);
+    expect(await ids(null)).toEqual([2, 1].map(idOf));
+    expect(await ids('T1')).toEqual([idOf(1)]);
+    expect(await ids('T2')).toEqual([]);
+    const { cursor } = await listOpenUploads(db, { token_id: null, limit: 1 });
+    const next = await listOpenUploads(db, { token_id: null, cursor: cursor ?? '', limit: 1 });
+    expect(next).toMatchObject({ rows: [{ run_id: idOf(1) }], cursor: null });
   });
 
   it('are forgotten by the time they ended; running ones stay', async () => {
-    await recordJob(db, job({ job_id: 'a', ended_at: '2026-11-01T00:00:00.000Z' }));
-    await recordJob(db, job({ job_id: 'b', ended_at: '2026-11-02T00:00:00.000Z' }));
-    await recordJob(db, job({ job_id: 'c', ended_at: null }));
+    await recordRun(db, run({ run_id: 'a', ended_at: '2026-11-01T00:00:00.000Z' }));
+    await recordRun(db, run({ run_id: 'b', ended_at: '2026-11-02T00:00:00.000Z' }));
+    await recordRun(db, run({ run_id: 'c', ended_at: null }));
     expect(await purgeJobs(db, '2026-11-02T00:00:00.000Z')).toBe(1);
-    expect(await getJob(db, 'a')).toBeNull();
-    expect(await getJob(db, 'b')).not.toBeNull();
-    expect(await getJob(db, 'c')).not.toBeNull();
+    expect((await listRuns(db, { limit: 10 })).rows.map(({ run_id }) => run_id)).toEqual(['c', 'b']);
   });
 });
 
@@ -152,11 +180,11 @@ describe('pages for export', () => {
     expect(seen).toEqual(backups);
   });
 
-  it('give jobs by name', async () => {
+  it('give runs by their ids', async () => {
     await db.prepare('DELETE FROM jobs').run();
-    const jobs = ['a', 'b', 'c'].map((job_id) => job({ job_id }));
-    for (const each of jobs) await recordJob(db, each);
-    expect(await exportPage(db, 'jobs', null, 2)).toEqual({ rows: jobs.slice(0, 2), after: 'b' });
-    expect(await exportPage(db, 'jobs', 'b', 2)).toEqual({ rows: jobs.slice(2), after: null });
+    const runs = ['a', 'b', 'c'].map((run_id) => run({ run_id }));
+    for (const each of runs) await recordRun(db, each);
+    expect(await exportPage(db, 'jobs', null, 2)).toEqual({ rows: runs.slice(0, 2), after: 'b' });
+    expect(await exportPage(db, 'jobs', 'b', 2)).toEqual({ rows: runs.slice(2), after: null });
   });
 });

@@ -26,6 +26,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     job_id: backup_id,
     filename: 'a.tar',
     content_type: 'application/x-tar',
+    token_id: null,
     level: 1,
     compression: 'none',
     recipients: null,
@@ -136,7 +137,7 @@ describe('the index of an upload', () => {
     expect(await pathsOf(done)).toEqual(allPaths);
     expect((await keysOf(done)).some((key) => key.startsWith(`tmp/${done.backup_id}/index-run/`))).toBe(true);
     await env.CATALOGUE.prepare('DELETE FROM backups WHERE backup_id = ?').bind(done.backup_id).run();
-    expect(await services(env).reclaim(done)).toBe('removed');
+    expect(await services(env).jobDeps.reclaim(done)).toBe('removed');
     await expectNothing(done);
   });
 
@@ -284,7 +285,7 @@ describe('the index of an upload', () => {
       code: 'storage-failed',
     });
     expect((await services(env).jobs.snapshot(left.job_id)).phase).not.toBe('failed');
-    expect(await services(env).reclaim({ ...left, open: known.at(-1) })).toBe('removed');
+    expect(await services(env).jobDeps.reclaim({ ...left, open: known.at(-1) })).toBe('removed');
     await expectNothing(left);
     await expectGone(known);
   });

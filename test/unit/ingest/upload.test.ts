@@ -33,6 +33,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     job_id: backup_id,
     filename: 'a.tar',
     content_type: 'application/x-tar',
+    token_id: null,
     level: 1,
     compression: 'none',
     recipients: null,
@@ -124,7 +125,7 @@ describe('upload', () => {
     await expect(upload(rooms, dead)).rejects.toMatchObject({ code: 'storage-failed' });
     const job = await services(env).jobs.snapshot(dead.job_id);
     expect(job.phase).not.toBe('failed');
-    expect(await services(env).reclaim(dead)).toBe('removed');
+    expect(await services(env).jobDeps.reclaim(dead)).toBe('removed');
     await expectNothing(dead.backup_id);
   });
 
@@ -148,7 +149,7 @@ describe('a reclaim beside its upload', () => {
       let reclaimed: 'kept' | 'removed' | undefined;
       const { bucket, catalogue, names } = withSteps(env.VAULT, env.CATALOGUE, {
         async before(step) {
-          if (step === at) reclaimed = await services(env).reclaim(raced);
+          if (step === at) reclaimed = await services(env).jobDeps.reclaim(raced);
         },
       });
       const deps = { ...services(env), store: new ObjectStore(bucket), catalogue };
@@ -181,7 +182,7 @@ describe('a reclaim beside its upload', () => {
         ...jobs.publisher(...ids),
         alive: () => alive,
         async finish() {
-          expect(await services(env).reclaim(whole)).toBe('kept');
+          expect(await services(env).jobDeps.reclaim(whole)).toBe('kept');
           alive = false;
           return true;
         },
@@ -205,7 +206,7 @@ describe('a reclaim beside its upload', () => {
     const result = upload({ ...services(env), catalogue }, lost);
     if (answerLost) {
       expect(await result).toMatchObject({ backup_id: lost.backup_id });
-      expect(await services(env).reclaim(lost)).toBe('kept');
+      expect(await services(env).jobDeps.reclaim(lost)).toBe('kept');
       expect(await services(env).jobs.snapshot(lost.job_id)).toMatchObject({ phase: 'done' });
     } else {
       await expect(result).rejects.toThrow('Network connection lost');
@@ -215,7 +216,7 @@ describe('a reclaim beside its upload', () => {
 
   it('has removed an upload for good: its id is never listed, not by a receipt that is found later', async () => {
     const dead = order(piecesOf(sample(1000)));
-    expect(await services(env).reclaim(dead)).toBe('removed');
+    expect(await services(env).jobDeps.reclaim(dead)).toBe('removed');
     await expect(upload(services(env), dead)).rejects.toMatchObject({ code: 'upload-cancelled' });
     await expectNothing(dead.backup_id);
   });
@@ -225,11 +226,11 @@ describe('reclaim', () => {
   it('keeps what has a row, and removes what has none', async () => {
     const whole = order(piecesOf(sample(1000)));
     await upload(services(env), whole);
-    expect(await services(env).reclaim(whole)).toBe('kept');
+    expect(await services(env).jobDeps.reclaim(whole)).toBe('kept');
     await env.CATALOGUE.prepare('DELETE FROM backups WHERE backup_id = ?').bind(whole.backup_id).run();
-    expect(await services(env).reclaim(whole)).toBe('removed');
+    expect(await services(env).jobDeps.reclaim(whole)).toBe('removed');
     await expectNothing(whole.backup_id);
-    expect(await services(env).reclaim(whole)).toBe('removed');
+    expect(await services(env).jobDeps.reclaim(whole)).toBe('removed');
   });
 });
 

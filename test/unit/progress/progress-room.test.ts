@@ -2,7 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'c
 import { env } from 'cloudflare:workers';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { JobMessage } from '../../../src/progress/messages.ts';
-import { progressRoom, type Reclaim } from '../../../src/progress/progress-room.ts';
+import { type JobDeps, progressRoom } from '../../../src/progress/progress-room.ts';
 import { type JobPublisher, jobRooms } from '../../../src/progress/publisher.ts';
 import type { JobRecord } from '../../../src/progress/room-state.ts';
 import { JOB_KEPT_MS } from '../../../src/shared/limits.ts';
@@ -175,7 +175,7 @@ describe('a run', () => {
     const job = newJob();
     const first = await begin(job, 'one');
     const other = { job_id: job, backup_id: 'two', message: 'Receiving b.tar', total: 5 };
-    expect(await rooms.begin(other)).toEqual({ kind: 'running' });
+    expect(await rooms.begin(other)).toMatchObject({ kind: 'running', holder: { run_id: 'one' } });
     await first.finish(end('one'));
     expect(await rooms.begin(other)).toEqual({ kind: 'started' });
     expect(await rooms.snapshot(job)).toMatchObject({ phase: 'receiving', current: 0, total: 5 });
@@ -328,14 +328,20 @@ describe('the alarm', () => {
   });
 });
 
+function depsWith(reclaim: JobDeps['reclaim']): JobDeps {
+  return { reclaim, recordRun: async () => undefined, supersede: async () => undefined };
+}
+
 describe('the cleanup after a silent run', () => {
   /** A room of its own on the storage of a fresh object, so that the test decides what the cleanup says. */
   async function silentRoom(
-    reclaim: Reclaim,
+    reclaim: JobDeps['reclaim'],
     check: (room: InstanceType<ReturnType<typeof progressRoom>>) => Promise<void>,
   ) {
     await runInDurableObject(stubOf(newJob()), async (_, state) => {
-      const room = new (progressRoom(() => reclaim))(state, { storage: 'a variable with the name of a property' });
+      const room = new (progressRoom(() => depsWith(reclaim)))(state, {
+        storage: 'a variable with the name of a property',
+      });
       await room.loadFromStorage();
       await room.begin(JSON.stringify({ job_id: 'silent', backup_id: 'one', message: 'Receiving', total: 10 }));
       await room.noteOpen(JSON.stringify({ run_id: 'one', open: { key: 'k', upload_id: 'u' } }));
@@ -346,10 +352,10 @@ describe('the cleanup after a silent run', () => {
   }
 
   it('is told the run and what it left open', async () => {
-    const reclaim = vi.fn<Reclaim>().mockResolvedValue('removed');
+    const reclaim = vi.fn<JobDeps['reclaim']>().mockResolvedValue('removed');
     await silentRoom(reclaim, async (room) => {
       expect(reclaim.mock.calls).toEqual([
-        [{ task: 'upload', job_id: 'silent', backup_id: 'one', open: { key: 'k', upload_id: 'u' } }],
+        [{ job_id: 'silent', backup_id: 'one', open: { key: 'k', upload_id: 'u' } }],
       ]);
       expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
     });
@@ -364,45 +370,44 @@ describe('the cleanup after a silent run', () => {
     );
   });
 
-  it('is told of a verification as one, which ends as failed', async () => {
-    const reclaim = vi.fn<Reclaim>().mockResolvedValue('kept');
+  it('is not called for a verification, which ends as failed', async () => {
+    const reclaim = vi.fn<JobDeps['reclaim']>().mockResolvedValue('kept');
     await runInDurableObject(stubOf(newJob()), async (_, state) => {
-      const room = new (progressRoom(() => reclaim))(state, {});
+      const room = new (progressRoom(() => depsWith(reclaim)))(state, {});
       await room.loadFromStorage();
       const start = { task: 'verify', job_id: 'silent', backup_id: 'one', run_id: 'two', message: '', total: 10 };
       await room.begin(JSON.stringify(start));
       for (let lease = 0; lease < 3; lease++) await room.alarm();
-      expect(reclaim.mock.calls).toEqual([[{ task: 'verify', job_id: 'silent', backup_id: 'one', run_id: 'two' }]]);
+      expect(reclaim).not.toHaveBeenCalled();
       expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'verify-interrupted' });
       await state.storage.deleteAll();
     });
   });
 
-  it.each([{}, { backup_id: 'one' }])(
-    'is told of an import as one, with its backup if it restores one (%j)',
-    async (backup) => {
-      const reclaim = vi.fn<Reclaim>().mockResolvedValue('kept');
-      await runInDurableObject(stubOf(newJob()), async (_, state) => {
-        const room = new (progressRoom(() => reclaim))(state, {});
-        await room.loadFromStorage();
-        const run = { task: 'import', job_id: 'silent', run_id: 'two', ...backup };
-        await room.begin(JSON.stringify({ ...run, message: '', total: 10 }));
-        for (let lease = 0; lease < 3; lease++) await room.alarm();
-        expect(reclaim.mock.calls).toEqual([[run]]);
-        expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
-        await state.storage.deleteAll();
-      });
-    },
-  );
+  it.each([{}, { backup_id: 'one' }])('is not called for an import, which ends as failed (%j)', async (backup) => {
+    const reclaim = vi.fn<JobDeps['reclaim']>().mockResolvedValue('kept');
+    await runInDurableObject(stubOf(newJob()), async (_, state) => {
+      const room = new (progressRoom(() => depsWith(reclaim)))(state, {});
+      await room.loadFromStorage();
+      const run = { task: 'import', job_id: 'silent', run_id: 'two', ...backup };
+      await room.begin(JSON.stringify({ ...run, message: '', total: 10 }));
+      for (let lease = 0; lease < 3; lease++) await room.alarm();
+      expect(reclaim).not.toHaveBeenCalled();
+      expect(room.record?.message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
+      await state.storage.deleteAll();
+    });
+  });
 
   it('that fails is tried again by the next alarm', async () => {
-    const reclaim = vi.fn<Reclaim>().mockRejectedValueOnce(new Error('storage is down')).mockResolvedValue('removed');
+    const reclaim = vi
+      .fn<JobDeps['reclaim']>()
+      .mockRejectedValueOnce(new Error('storage is down'))
+      .mockResolvedValue('removed');
     vi.spyOn(console, 'error').mockImplementationOnce(() => {});
     await silentRoom(reclaim, async (room) => {
       expect(room.record?.message.phase).toBe('receiving');
-      expect(await room.begin(JSON.stringify({ job_id: 'silent', backup_id: 'two', message: '', total: 1 }))).toEqual({
-        kind: 'running',
-      });
+      const other = { job_id: 'silent', backup_id: 'two', message: '', total: 1 };
+      expect(await room.begin(JSON.stringify(other))).toMatchObject({ kind: 'running' });
       expect(await room.state.storage.getAlarm()).toBeGreaterThan(Date.now());
       await room.alarm();
       expect(room.record?.message.phase).toBe('failed');

@@ -40,6 +40,11 @@ function ended(record: JobRecord, end: JobEnd): JobRecord {
   return answer.record;
 }
 
+/** After two leases without a sign of life. */
+function silent(record: JobRecord): JobRecord {
+  return passLease(passLease(record, false, NOW), false, NOW);
+}
+
 describe('percentage', () => {
   it.each([
     [0, 0, 0],
@@ -75,12 +80,12 @@ describe('the start of a job', () => {
   });
 
   it('is refused while another run has the job', () => {
-    expect(beginJob(started(), { ...START, backup_id: 'run-2' }, NOW)).toEqual({ kind: 'running' });
+    expect(beginJob(started(), { ...START, backup_id: 'run-2' }, NOW)).toMatchObject({ kind: 'running' });
   });
 
   it('may be told twice by the same run', () => {
     const record = moved(started(), { current: 10 });
-    expect(beginJob(record, START, NOW)).toEqual({ kind: 'started', record });
+    expect(beginJob(record, START, NOW)).toEqual({ kind: 'started', record, superseded: null });
   });
 
   it.each([DONE, FAILED])('is anew after an end ($phase)', (end) => {
@@ -100,8 +105,8 @@ describe('the start of a job', () => {
   });
 
   it('is refused while what a dead run left is still there', () => {
-    const silent = passLease(passLease(started(), false), false);
-    expect(beginJob(silent, { ...START, backup_id: 'run-2' }, NOW)).toEqual({ kind: 'running' });
+    const dead = silent(started());
+    expect(beginJob(dead, { ...START, backup_id: 'run-2' }, NOW)).toMatchObject({ kind: 'running' });
   });
 });
 
@@ -173,25 +178,25 @@ describe('the end', () => {
 
 describe('the lease', () => {
   it('is kept by a sign of life', () => {
-    const once = passLease(started(), false);
+    const once = passLease(started(), false, NOW);
     expect(once.missed).toBe(1);
-    expect(passLease(once, true).missed).toBe(0);
-    expect(heardFrom(once).missed).toBe(0);
+    expect(passLease(once, true, NOW).missed).toBe(0);
+    expect(heardFrom(once, NOW).missed).toBe(0);
   });
 
   it('missed twice in a row takes the job over for good', () => {
-    const silent = passLease(passLease(started(), false), false);
-    expect(isTakenOver(silent)).toBe(true);
-    expect(passLease(silent, true)).toBe(silent);
-    expect(moveJob(silent, 'run-1', null, NOW)).toEqual({ kind: 'superseded' });
-    expect(endJob(silent, 'run-1', DONE, NOW)).toEqual({ kind: 'superseded' });
-    expect(noteOpen(silent, 'run-1', { key: 'k', upload_id: 'u' })).toBeNull();
+    const dead = silent(started());
+    expect(isTakenOver(dead)).toBe(true);
+    expect(passLease(dead, true, NOW)).toBe(dead);
+    expect(moveJob(dead, 'run-1', null, NOW)).toEqual({ kind: 'superseded' });
+    expect(endJob(dead, 'run-1', DONE, NOW)).toEqual({ kind: 'superseded' });
+    expect(noteOpen(dead, 'run-1', { key: 'k', upload_id: 'u' })).toBeNull();
   });
 
   it('ends in failed where leavings were removed, in done where the backup was kept', () => {
-    const silent = passLease(passLease(moved(started(), { current: 700, stored: 300 }), false), false);
-    expect(reclaimedJob(silent, 'removed', NOW).message).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
-    expect(reclaimedJob(silent, 'kept', NOW).message).toMatchObject({
+    const dead = silent(moved(started(), { current: 700, stored: 300 }));
+    expect(reclaimedJob(dead, 'removed', NOW).message).toMatchObject({ phase: 'failed', code: 'upload-interrupted' });
+    expect(reclaimedJob(dead, 'kept', NOW).message).toMatchObject({
       phase: 'done',
       backup_id: 'run-1',
       percentage: 100,
@@ -229,9 +234,9 @@ describe('a verification', () => {
 
   it('keeps the job from others while it runs, may be told twice, and lets go at its end', () => {
     const record = verifying();
-    expect(beginJob(record, START, NOW)).toEqual({ kind: 'running' });
-    expect(beginJob(record, { ...VERIFY, run_id: 'other' }, NOW)).toEqual({ kind: 'running' });
-    expect(beginJob(record, VERIFY, NOW)).toEqual({ kind: 'started', record });
+    expect(beginJob(record, START, NOW)).toMatchObject({ kind: 'running' });
+    expect(beginJob(record, { ...VERIFY, run_id: 'other' }, NOW)).toMatchObject({ kind: 'running' });
+    expect(beginJob(record, VERIFY, NOW)).toEqual({ kind: 'started', record, superseded: null });
     const end = endJob(record, 'verify-run', FAILED, NOW);
     if (end.kind !== 'accepted') throw new Error('not accepted');
     const upload = beginJob(end.record, { ...START, backup_id: 'run-2' }, NOW);
@@ -240,9 +245,9 @@ describe('a verification', () => {
     expect(upload).not.toHaveProperty('record.run_id');
   });
 
-  it.each(['removed', 'kept'] as const)('that fell silent ends as failed, also where the backup was %s', (outcome) => {
-    const silent = passLease(passLease(verifying(), false), false);
-    const { message } = reclaimedJob(silent, outcome, NOW);
+  it.each(['removed', 'kept'] as const)('that fell dead ends as failed, also where the backup was %s', (outcome) => {
+    const dead = silent(verifying());
+    const { message } = reclaimedJob(dead, outcome, NOW);
     expect(message).toMatchObject({ phase: 'failed', code: 'verify-interrupted' });
     expect(message).not.toHaveProperty('backup_id');
   });
@@ -260,7 +265,10 @@ describe('an import', () => {
   it('has a phase of its own, and a backup only where it restores one', () => {
     expect(importing().message).toMatchObject({ phase: 'importing', current: 0, total: 10 });
     expect(importing()).not.toHaveProperty('backup_id');
-    expect(importing({ ...IMPORT, backup_id: 'B1' })).toMatchObject({ task: 'import', backup_id: 'B1' });
+    expect(importing({ ...IMPORT, task: 'restore', backup_id: 'B1' })).toMatchObject({
+      task: 'restore',
+      backup_id: 'B1',
+    });
   });
 
   it.each([
@@ -275,9 +283,9 @@ describe('an import', () => {
     expect('backup_id' in moved.record.message).toBe('backup_id' in backup);
   });
 
-  it.each(['removed', 'kept'] as const)('that fell silent ends as failed, whatever was %s', (outcome) => {
-    const silent = passLease(passLease(importing(), false), false);
-    const { message } = reclaimedJob(silent, outcome, NOW);
+  it.each(['removed', 'kept'] as const)('that fell dead ends as failed, whatever was %s', (outcome) => {
+    const dead = silent(importing());
+    const { message } = reclaimedJob(dead, outcome, NOW);
     expect(message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
   });
 });

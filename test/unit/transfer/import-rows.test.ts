@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { openTable, type Table } from '../../../src/databases/table.ts';
-import type { JobMessage } from '../../../src/progress/messages.ts';
+import type { JobState } from '../../../src/progress/messages.ts';
 import { type JobPublisher, type JobRooms, jobRooms } from '../../../src/progress/publisher.ts';
 import { utf8 } from '../../../src/shared/bytes.ts';
 import { VaultError } from '../../../src/shared/errors.ts';
@@ -13,13 +13,12 @@ import {
   type ImportResult,
   type ImportRooms,
   importRows,
-  noteDeadImport,
 } from '../../../src/transfer/import-rows.ts';
 import { chunked, collect } from '../codec/bytes.ts';
 
 const db = env.DATABASE_SAMPLE;
 const budget = new IsolateBudget(MEMORY.isolateBytes);
-const rooms: ImportRooms = { catalogue: env.CATALOGUE, jobs: jobRooms(env.JOBS), budget };
+const rooms: ImportRooms = { jobs: jobRooms(env.JOBS), budget };
 
 beforeEach(async () => {
   await db.prepare('DELETE FROM items').run();
@@ -94,7 +93,7 @@ async function count(): Promise<number> {
   return (await db.prepare('SELECT count(*) AS n FROM items').first<number>('n')) ?? Number.NaN;
 }
 
-async function job(jobId: string): Promise<JobMessage> {
+async function job(jobId: string): Promise<JobState> {
   return rooms.jobs.snapshot(jobId);
 }
 
@@ -363,27 +362,6 @@ describe('a job', () => {
     expect(error.code).toBe('import-interrupted');
     expect(error.facts).toMatchObject({ written: await count() });
     expect(await count()).toBeLessThan(1000);
-  });
-
-  it('of a run that died has a row that says so, with the backup that was restored', async () => {
-    const row = (jobId: string) =>
-      env.CATALOGUE.prepare('SELECT * FROM jobs WHERE job_id = ?1').bind(jobId).first<Record<string, unknown>>();
-    for (const backup of [{}, { backup_id: 'B1' }]) {
-      const dead = {
-        task: 'import',
-        job_id: `dead-${JSON.stringify(backup).length}`,
-        run_id: 'R1',
-        ...backup,
-      } as const;
-      expect(await noteDeadImport(env.CATALOGUE, dead)).toBe('kept');
-      expect(await row(dead.job_id)).toMatchObject({
-        phase: 'failed',
-        code: 'import-interrupted',
-        run_id: 'R1',
-        backup_id: null,
-        ...backup,
-      });
-    }
   });
 });
 

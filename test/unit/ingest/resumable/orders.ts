@@ -18,6 +18,7 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
     job_id: backup_id,
     filename: 'a.tar',
     content_type: 'application/x-tar',
+    token_id: null,
     level: 1,
     compression: 'none',
     recipients: null,

@@ -236,6 +236,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     job_id: backup_id,
     filename: 'a.tar',
     content_type: 'application/x-tar',
+    token_id: null,
     level: 1,
     compression,
     recipients: null,

@@ -187,6 +187,7 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
     job_id: backup_id,
     filename: 'a.bin',
     content_type: 'application/octet-stream',
+    token_id: null,
     level: 1,
     compression,
     recipients: null,

@@ -277,7 +277,7 @@ describe('the end', () => {
     await untilAt(id, bytes + 3_500_000);
     await terminate(id);
     sender.end();
-    expect(await superseded).toMatchObject({ code: 'upload-superseded' });
+    expect(await superseded).toMatchObject({ code: 'upload-gone' });
     for (const call of [describeUpload, terminate, (gone: string) => append(gone, 0, 10)]) {
       await expect(call(id)).rejects.toMatchObject({ code: 'upload-gone' });
     }
