@@ -16,9 +16,13 @@ const secrets = {
 
 function inRuntime(name: string, include: string[], bindings: Record<string, unknown>, exclude: string[] = []) {
   return {
+    // Vite warns of source maps that packages do not ship.
+    logLevel: 'error' as const,
     plugins: [
       cloudflareTest({
         wrangler: { configPath: './wrangler.toml' },
+        // Verbose, the runtime prints a line for each client that goes away.
+        verbose: false,
         miniflare: { bindings: { ...secrets, ...bindings, ...migrations } },
       }),
     ],
@@ -36,6 +40,7 @@ function inRuntime(name: string, include: string[], bindings: Record<string, unk
 
 /** Routes that come to no codec but through what has tests of its own: with one engine they are tested as with the other. */
 const WITHOUT_ENGINE = [
+  'test/routes/{openapi,pages}.test.ts',
   'test/routes/resumable-draft{,-append}.test.ts',
   'test/routes/tus.test.ts',
   'test/routes/tus-{access,creation,creation-extensions,extensions,interrupted,links,progress}.test.ts',

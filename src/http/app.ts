@@ -115,7 +115,6 @@ async function refuse(error: Error, c: AppContext): Promise<Response> {
 }
 
 function finish(c: AppContext): void {
-  if (c.res.status === 101) return;
   // A response that came from a binding has immutable headers.
   c.res = new Response(c.res.body, c.res);
   c.res.headers.set('x-request-id', c.get('requestId'));

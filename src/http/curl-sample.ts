@@ -22,7 +22,16 @@ export function curlOf(method: string, path: string, operation: Operation): stri
   if ('101' in (operation.responses ?? {})) return ['websocat', ...token, `"$\{V/http/ws}${url}"`].join(' ');
   const headers = needed('header').map((one) => `-H '${one.name}: ${exampleOf(one)}'`);
   const words = [...methodOf(method, operation), ...token, ...headers, ...bodyOf(method, operation)];
-  return ['curl', ...words, ...outputOf(method, operation), `"$V${url}"`].join(' ');
+  return broken(['curl', ...words, ...outputOf(method, operation), `"$V${url}"`]);
+}
+
+const LINE_CHARACTERS = 90;
+
+/** A command that is too long for a line has one for each of its words. */
+function broken(words: readonly string[]): string {
+  const line = words.join(' ');
+  const [command, first, ...others] = words;
+  return line.length <= LINE_CHARACTERS ? line : [`${command} ${first}`, ...others].join(' \\\n  ');
 }
 
 function exampleOf({ name, example, schema }: Parameter): string {

@@ -4,7 +4,7 @@
  */
 import { html } from 'hono/html';
 import { ADVICE } from './advice.ts';
-import { type Document, type Operation, operationsOf } from './document.ts';
+import { codesIn, type Document, type Operation, operationsOf } from './document.ts';
 import { type Html, page } from './pages.ts';
 import { ERROR_CODES, statusOf, titleOf } from './problem.ts';
 import { fieldsOf, kindOf, type Schema, type SchemaField } from './schema-text.ts';
@@ -30,7 +30,8 @@ export function docsPage(document: Document): Promise<Response> {
   const schemas = Object.entries(document.components?.schemas ?? {});
   return page(
     'Coldstream: interface',
-    html`<div class="columns">
+    html`<h1>Coldstream ${document.info.version}</h1>
+    <div class="columns">
       <nav aria-label="Contents">
         <div>
           <ul>
@@ -45,7 +46,6 @@ export function docsPage(document: Document): Promise<Response> {
         </div>
       </nav>
       <main>
-        <h1>Coldstream ${document.info.version}</h1>
         ${basics(document)}
         ${tags.map(
           (tag) => html`<section>
@@ -148,21 +148,21 @@ function bodyPart({ requestBody }: Operation): Html | string {
     )}`;
 }
 
-function answer({ description = '', headers = {}, content = {} }: Answer): Html {
-  const isProblem = 'application/problem+json' in content;
-  return html`${isProblem ? codes(description) : prose(description)}
+function answer(response: Answer): Html {
+  const { description = '', headers = {}, content = {} } = response;
+  const known = codesIn(response);
+  if (known.length > 0) return codes(known);
+  return html`${prose(description)}
     ${Object.entries(headers).map(([name, header]) => html`<p><code>${name}</code> ${inline(header.description ?? '')}</p>`)}
-    ${Object.entries(content).map(([type, { schema = {}, example }]) =>
-      isProblem ? '' : html`<p class="quiet"><code>${type}</code> ${kind(schema)}</p>${exampleOf(example)}`,
+    ${Object.entries(content).map(
+      ([type, { schema = {}, example }]) =>
+        html`<p class="quiet"><code>${type}</code> ${kind(schema)}</p>${exampleOf(example)}`,
     )}`;
 }
 
 /** The codes of an error's status, each a link to what to do. */
-function codes(description: string): Html {
-  return html`<p>${description.split(', ').map((word) => {
-    const code = word.replaceAll('`', '');
-    return html`<a href="#${code}"><code>${code}</code></a> `;
-  })}</p>`;
+function codes(all: readonly string[]): Html {
+  return html`<p>${all.map((code) => html`<a href="#${code}"><code>${code}</code></a> `)}</p>`;
 }
 
 function exampleOf(example: unknown): Html | string {

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../shared/errors.ts';
 import type { App } from './app-env.ts';
 
 /** The OpenAPI document as it is read: by the page that shows it, and for the samples of commands. */
@@ -13,4 +14,10 @@ export function operationsOf(item: PathItem): { readonly method: string; readonl
     const operation = item[method];
     return operation ? [{ method, operation }] : [];
   });
+}
+
+/** The error codes that an answer stands for. */
+export function codesIn(response: unknown): ErrorCode[] {
+  const hasCodes = typeof response === 'object' && response !== null && 'x-codes' in response;
+  return hasCodes ? (response['x-codes'] as ErrorCode[]) : [];
 }

@@ -4,8 +4,8 @@ import { ADVICE } from './advice.ts';
 import type { App, Scope } from './app-env.ts';
 import { needs, needsOrLink, UPLOAD_KEY } from './auth.ts';
 import { curlOf } from './curl-sample.ts';
-import { type Document, operationsOf } from './document.ts';
-import { codesOf, statusOf, titleOf } from './problem.ts';
+import { codesIn, type Document, type Operation, operationsOf } from './document.ts';
+import { statusOf, titleOf } from './problem.ts';
 import { ProblemSchema } from './schemas.ts';
 
 /** A JSON answer of a route. */
@@ -29,10 +29,11 @@ export function header(description: string, example: string) {
   return { description, schema: { type: 'string' as const }, example };
 }
 
-/** The errors that a route may answer: codes, or statuses for all of their codes. */
-export function problems(...errors: (ErrorCode | number)[]) {
-  const codes = errors.flatMap((error) => (typeof error === 'number' ? codesOf(error) : [error]));
-  return Object.fromEntries([...Map.groupBy(codes, statusOf)].map(([status, same]) => [status, problem(status, same)]));
+/** The errors that a route may answer, by status. Those of its credential are added to the document by themselves. */
+export function problems(...codes: ErrorCode[]) {
+  return Object.fromEntries(
+    [...Map.groupBy(new Set(codes), statusOf)].map(([status, same]) => [status, problem(status, same)]),
+  );
 }
 
 function problem(status: number, codes: readonly ErrorCode[]) {
@@ -46,10 +47,32 @@ function problem(status: number, codes: readonly ErrorCode[]) {
     request_id: '01JC8Z5V3M9QK2T7W4X6Y8B0CD',
   };
   return {
-    description: codes.map((one) => `\`${one}\``).join(', '),
+    description: codes.map(titleOf).join('; '),
+    'x-codes': codes,
     content: { 'application/problem+json': { schema: ProblemSchema, example } },
   };
 }
+
+/** What any way of uploading a file may answer. */
+export const UPLOAD_CODES = [
+  'invalid-filename',
+  'invalid-file-type',
+  'invalid-recipient',
+  'level-unsupported',
+  'level-too-slow',
+  'partial-upload',
+  'empty-upload',
+  'upload-stalled',
+  'job-running',
+  'file-too-large',
+  'unsupported-encoding',
+  'checksum-mismatch',
+  'upload-interrupted',
+  'stored-data-corrupt',
+  'storage-failed',
+  'job-unavailable',
+  'busy',
+] as const satisfies ErrorCode[];
 
 /** The parts of a route that takes tokens: the check of the scope, and how the document describes it. */
 export function forToken(scope: Scope) {
@@ -79,10 +102,11 @@ type Responses = RouteConfig['responses'];
 /** Answers as HEAD gives them. */
 export function withoutBody(responses: Responses): Responses {
   return Object.fromEntries(
-    Object.entries(responses).map(([status, response]) => [
-      status,
-      '$ref' in response ? response : { description: response.description, headers: response.headers },
-    ]),
+    Object.entries(responses).map(([status, response]) => {
+      if ('$ref' in response) return [status, response];
+      const { content: _, ...head } = { content: undefined, ...response };
+      return [status, head];
+    }),
   );
 }
 
@@ -164,8 +188,41 @@ export function openApiDocument(app: App, { draft }: { readonly draft: boolean }
   const paths = Object.entries(document.paths ?? {}).filter(([path]) => draft || !path.startsWith(DRAFT_PATHS));
   for (const [path, item] of paths) {
     for (const { method, operation } of operationsOf(item)) {
-      operation['x-codeSamples'] ??= [{ lang: 'Shell', label: 'curl', source: curlOf(method, path, operation) }];
+      addProblems(method, operation, [...credentialCodes(operation), ...inputCodes(operation)]);
+      operation['x-codeSamples'] = [{ lang: 'Shell', label: 'curl', source: curlOf(method, path, operation) }];
     }
   }
   return { ...document, paths: Object.fromEntries(paths) };
+}
+
+/** The errors that every operation with the same credentials has. */
+function credentialCodes({ security = [] }: Operation): ErrorCode[] {
+  if (security.length === 0) return ['internal-error'];
+  const forLinks: ErrorCode[] = security.some((scheme) => 'link' in scheme) ? ['bad-signature', 'link-expired'] : [];
+  return ['unauthorized', 'forbidden', ...forLinks, 'internal-error'];
+}
+
+/** The errors that every operation with the same kind of input has. Pages take any parameter: mail programs add theirs. */
+function inputCodes({ parameters = [], requestBody, responses = {} }: Operation): ErrorCode[] {
+  const isPage = '200' in responses && 'content' in responses['200'] && 'text/html' in (responses['200'].content ?? {});
+  const json = requestBody && 'content' in requestBody ? requestBody.content['application/json']?.schema : undefined;
+  // The JSON array of an import is read as it arrives, so it has no cap.
+  const takesJson = json && !('items' in json);
+  return [
+    ...(isPage ? [] : (['unknown-option'] as const)),
+    ...(parameters.length > 0 ? (['invalid-option'] as const) : []),
+    ...(takesJson ? (['invalid-request', 'body-too-large', 'unsupported-media-type'] as const) : []),
+  ];
+}
+
+function addProblems(method: string, operation: Operation, codes: readonly ErrorCode[]): void {
+  for (const [status, added] of Map.groupBy(codes, statusOf)) {
+    const { description, content, ...rest } = problem(status, [
+      ...new Set([...codesIn(operation.responses?.[status]), ...added]),
+    ]);
+    const schema = { $ref: '#/components/schemas/Problem' };
+    const { example } = content['application/problem+json'];
+    const body = method === 'head' ? {} : { content: { 'application/problem+json': { schema, example } } };
+    operation.responses = { ...operation.responses, [status]: { description, ...rest, ...body } };
+  }
 }

@@ -19,7 +19,7 @@ code { background: var(--soft); padding: 0.1em 0.3em; border-radius: 4px; overfl
 pre { background: var(--soft); padding: 0.8rem; border-radius: 6px; overflow-x: auto; margin: 0.6rem 0; }
 pre code { background: none; padding: 0; overflow-wrap: normal; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 0.8rem; }
-h2 { font-size: 1.35rem; margin: 3rem 0 0.4rem; padding-bottom: 0.3rem; border-bottom: 2px solid var(--line); }
+h2 { font-size: 1.35rem; margin: 2.5rem 0 0.4rem; padding-bottom: 0.3rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
 h4 { font-size: 0.8rem; letter-spacing: 0.04em; text-transform: uppercase; color: var(--quiet); margin: 1.1rem 0 0.2rem; }
 p { margin: 0.5rem 0; } small, .quiet { color: var(--quiet); font-size: 0.875rem; }

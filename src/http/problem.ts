@@ -92,10 +92,6 @@ export function titleOf(code: ErrorCode): string {
   return PROBLEMS[code][1];
 }
 
-export function codesOf(status: number): ErrorCode[] {
-  return ERROR_CODES.filter((code) => PROBLEMS[code][0] === status);
-}
-
 /** What the framework's own errors are here. It throws 400 for a body that is not JSON. */
 const FRAMEWORK_ERRORS: Readonly<Record<number, readonly [ErrorCode, string]>> = {
   400: ['invalid-request', 'The body is not valid JSON.'],

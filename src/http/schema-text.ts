@@ -35,17 +35,20 @@ export interface Words {
   readonly ref?: string;
 }
 
-/** The fields of an object; of one made of others (`allOf`) its own. */
-export function fieldsOf(schema: Schema): SchemaField[] {
-  const own = Object.entries(schema.properties ?? {}).map(([name, field]) => {
-    return {
-      name,
-      required: schema.required?.includes(name) ?? false,
-      schema: field,
-      description: field.description ?? '',
-    };
+/** The fields of an object, those of objects within it too: `memory.upload_bytes`, `refused[].index`. */
+export function fieldsOf(schema: Schema, within = ''): SchemaField[] {
+  const own = Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
+    const path = `${within}${name}`;
+    const required = schema.required?.includes(name) ?? false;
+    const { description = '' } = field;
+    return [
+      { name: path, required, schema: field, description },
+      ...fieldsOf(field, `${path}.`),
+      ...fieldsOf(field.items ?? {}, `${path}[].`),
+    ];
   });
-  return [...own, ...(schema.allOf ?? []).flatMap(fieldsOf)];
+  const parts = [schema.allOf, schema.anyOf, schema.oneOf].flatMap((part) => part ?? []);
+  return [...own, ...parts.flatMap((part) => fieldsOf(part, within))];
 }
 
 /** What a value may be: its type, bounds and default. */

@@ -31,7 +31,7 @@ const listRoute = createRoute({
   tags: ['Downloads'],
   ...forToken('read'),
   request: { query: PageQuery },
-  responses: { 200: json(BackupPageSchema, 'A page of backups', BACKUP_PAGE), ...problems(400, 401, 403) },
+  responses: { 200: json(BackupPageSchema, 'A page of backups', BACKUP_PAGE), ...problems('invalid-cursor') },
 });
 
 const getRoute = createRoute({
@@ -43,7 +43,7 @@ const getRoute = createRoute({
   tags: ['Downloads'],
   ...forToken('read'),
   request: { params: BackupParam },
-  responses: { 200: json(BackupSchema, 'The receipt', BACKUP), ...problems(401, 403, 404) },
+  responses: { 200: json(BackupSchema, 'The receipt', BACKUP), ...problems('not-found') },
 });
 
 const deleteRoute = createRoute({
@@ -58,7 +58,7 @@ const deleteRoute = createRoute({
   tags: ['Downloads'],
   ...forToken('admin'),
   request: { params: BackupParam },
-  responses: { 204: { description: 'The backup is deleted' }, ...problems(401, 403, 404, 502) },
+  responses: { 204: { description: 'The backup is deleted' }, ...problems('not-found', 'storage-failed') },
 });
 
 const reindexRoute = createRoute({
@@ -72,7 +72,7 @@ const reindexRoute = createRoute({
   tags: ['Service'],
   ...forToken('admin'),
   request: { query: ReindexQuery },
-  responses: { 200: json(ReindexSchema, 'What was found and done', REINDEXED), ...problems(400, 401, 403, 502) },
+  responses: { 200: json(ReindexSchema, 'What was found and done', REINDEXED), ...problems('storage-failed') },
 });
 
 export function backupRoutes(app: App): void {

@@ -27,7 +27,19 @@ const download = createRoute({
     200: binary('The whole content'),
     206: binary('One range'),
     304: { description: 'The content has not changed' },
-    ...problems(400, 401, 403, 404, 406, 412, 416, 500, 502),
+    ...problems(
+      'invalid-filename',
+      'invalid-identity',
+      'wrong-identity',
+      'not-found',
+      'format-unavailable',
+      'stored-data-lost',
+      'precondition-failed',
+      'range-not-satisfiable',
+      'stored-data-corrupt',
+      'storage-failed',
+      'busy',
+    ),
   },
 });
 

@@ -34,7 +34,7 @@ const exportRoute = createRoute({
   request: { query: ExportQuery },
   responses: {
     200: { description: 'One JSON array, or one object a line', content: ROWS },
-    ...problems(400, 401, 403, 404),
+    ...problems('not-found', 'storage-failed', 'busy'),
   },
 });
 

@@ -35,7 +35,16 @@ const listRoute = createRoute({
   request: { params: BackupParam, query: FilesQuery },
   responses: {
     200: json(FileListSchema, 'A page of members', MEMBER_PAGE),
-    ...problems(400, 401, 403, 404, 409, 500, 502),
+    ...problems(
+      'invalid-cursor',
+      'not-found',
+      'not-an-archive',
+      'backup-encrypted',
+      'stored-data-lost',
+      'index-too-new',
+      'stored-data-corrupt',
+      'storage-failed',
+    ),
   },
 });
 
@@ -67,7 +76,22 @@ const fileRoute = createRoute({
     },
     206: binary('One range'),
     304: { description: 'The content has not changed' },
-    ...problems(400, 401, 403, 404, 406, 409, 412, 416, 422, 500, 502),
+    ...problems(
+      'invalid-cursor',
+      'invalid-filename',
+      'not-found',
+      'not-an-archive',
+      'backup-encrypted',
+      'stored-data-lost',
+      'precondition-failed',
+      'range-not-satisfiable',
+      'sparse-map-malformed',
+      'sparse-map-too-large',
+      'index-too-new',
+      'stored-data-corrupt',
+      'storage-failed',
+      'busy',
+    ),
   },
 });
 

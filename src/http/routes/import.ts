@@ -32,6 +32,20 @@ const ROWS = [
   'Progress, in bytes, is to be watched at /ws/backup/{job_id}.',
 ].join('\n');
 
+/** What any import may answer, wherever its rows come from. */
+const IMPORT_CODES = [
+  'malformed-json',
+  'not-found',
+  'job-running',
+  'job-cancelled',
+  'item-too-large',
+  'too-many-rows',
+  'too-many-errors',
+  'storage-failed',
+  'job-unavailable',
+  'busy',
+] as const;
+
 const importRoute = createRoute({
   method: 'post',
   path: '/import/stream',
@@ -56,7 +70,7 @@ const importRoute = createRoute({
   },
   responses: {
     200: json(ImportSchema, 'The document was read to its end', IMPORTED),
-    ...problems(400, 401, 403, 404, 409, 413, 415, 422, 499, 502, 503),
+    ...problems(...IMPORT_CODES, 'unsupported-media-type', 'import-interrupted'),
   },
 });
 
@@ -76,7 +90,17 @@ const restoreRoute = createRoute({
   request: { params: BackupParam, query: ImportQuery, headers: IdentityHeader },
   responses: {
     200: json(ImportSchema, 'The document was read to its end', IMPORTED),
-    ...problems(400, 401, 403, 404, 409, 413, 422, 500, 502, 503),
+    ...problems(
+      ...IMPORT_CODES,
+      'invalid-identity',
+      'malformed-zstd',
+      'malformed-gzip',
+      'wrong-identity',
+      'not-a-document',
+      'backup-encrypted',
+      'stored-data-lost',
+      'stored-data-corrupt',
+    ),
   },
 });
 

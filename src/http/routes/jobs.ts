@@ -19,7 +19,7 @@ const getJob = createRoute({
   tags: ['Jobs'],
   ...forToken('read'),
   request: { params: JobParam },
-  responses: { 200: json(JobSchema, 'The state', JOB), ...problems(400, 401, 403, 503) },
+  responses: { 200: json(JobSchema, 'The state', JOB), ...problems('job-unavailable') },
 });
 
 const listJobs = createRoute({
@@ -35,7 +35,7 @@ const listJobs = createRoute({
   request: { query: RunQuery },
   responses: {
     200: json(RunPageSchema, 'A page', { jobs: [RUN], cursor: null }),
-    ...problems('invalid-option', 'invalid-cursor', 401, 'forbidden'),
+    ...problems('invalid-cursor'),
   },
 });
 
@@ -56,7 +56,7 @@ const cancelJob = createRoute({
   request: { params: JobParam },
   responses: {
     202: json(JobSchema, 'The state of the job', JOB),
-    ...problems('invalid-option', 401, 'forbidden', 'not-found', 'job-ended', 'job-unavailable'),
+    ...problems('not-found', 'job-ended', 'job-unavailable'),
   },
 });
 
@@ -77,7 +77,10 @@ const watchJob = createRoute({
   tags: ['Jobs'],
   ...forTokenOrLink('read'),
   request: { params: JobParam },
-  responses: { 101: { description: 'The connection is a WebSocket now' }, ...problems(400, 401, 403, 426, 503) },
+  responses: {
+    101: { description: 'The connection is a WebSocket now' },
+    ...problems('bad-origin', 'upgrade-required', 'too-many-transfers', 'job-unavailable'),
+  },
 });
 
 class BadOrigin extends VaultError {

@@ -43,7 +43,17 @@ const downloadLink = createRoute({
   tags: ['Links'],
   ...forToken('read'),
   request: { params: BackupParam, body: jsonBody(LinkRequest, LINK_REQUEST) },
-  responses: { 200: json(LinkSchema, 'The link', LINK), ...problems(400, 401, 403, 404, 406, 409, 503) },
+  responses: {
+    200: json(LinkSchema, 'The link', LINK),
+    ...problems(
+      'invalid-filename',
+      'not-found',
+      'format-unavailable',
+      'not-an-archive',
+      'backup-encrypted',
+      'links-not-configured',
+    ),
+  },
 });
 
 const uploadLink = createRoute({
@@ -55,7 +65,10 @@ const uploadLink = createRoute({
   tags: ['Links'],
   ...forToken('write'),
   request: { body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
-  responses: { 200: json(UploadLinkSchema, 'The links', UPLOAD_LINK), ...problems(400, 401, 403, 503) },
+  responses: {
+    200: json(UploadLinkSchema, 'The links', UPLOAD_LINK),
+    ...problems('invalid-filename', 'invalid-file-type', 'links-not-configured'),
+  },
 });
 
 const watchLink = createRoute({
@@ -67,7 +80,7 @@ const watchLink = createRoute({
   tags: ['Links'],
   ...forToken('read'),
   request: { params: JobParam, body: jsonBody(WatchLinkRequest, WATCH_LINK_REQUEST) },
-  responses: { 200: json(LinkSchema, 'The link', WATCH_LINK), ...problems(400, 401, 403, 503) },
+  responses: { 200: json(LinkSchema, 'The link', WATCH_LINK), ...problems('links-not-configured') },
 });
 
 export function linkRoutes(app: App): void {

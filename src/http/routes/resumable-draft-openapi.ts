@@ -2,9 +2,9 @@ import { z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
 import { DRAFT_INTEROP_VERSION, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { RECEIPT, UPLOAD_STATUS } from '../examples.ts';
-import { describedAccess, header, json, OPEN, problems, withoutBody } from '../openapi.ts';
+import { describedAccess, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
 import { ReceiptSchema, UploadOptions } from '../schemas.ts';
-import { UploadStatusSchema } from './tus-openapi.ts';
+import { APPEND_CODES, GONE_CODES, UploadStatusSchema } from './tus-openapi.ts';
 
 /** Creation names a file and the other requests an upload, at addresses of one form: OpenAPI has one path for both. */
 const path = '/uploads/{target}';
@@ -73,7 +73,7 @@ export function describeDraft(app: App): void {
         headers: { Location: header('The upload, or the backup', `/uploads/${RECEIPT.backup_id}`), ...state },
       },
       202: json(UploadStatusSchema, 'The content is complete and still being verified', UPLOAD_STATUS),
-      ...problems(400, 401, 403, 409, 413, 415, 422, 502, 503),
+      ...problems(...UPLOAD_CODES, 'invalid-upload-header'),
     },
   });
   registry.registerPath({
@@ -87,7 +87,7 @@ export function describeDraft(app: App): void {
     request: { params: upload },
     responses: {
       204: { description: 'See the headers', headers: state },
-      ...withoutBody(problems(401, 403, 404, 410)),
+      ...withoutBody(problems(...GONE_CODES)),
     },
   });
   registry.registerPath({
@@ -101,7 +101,7 @@ export function describeDraft(app: App): void {
     request: { params: upload },
     responses: {
       200: { ...json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), headers: state },
-      ...problems(401, 403, 404, 410),
+      ...problems(...GONE_CODES),
     },
   });
   registry.registerPath({
@@ -127,7 +127,7 @@ export function describeDraft(app: App): void {
       201: { ...json(ReceiptSchema, 'The backup exists', RECEIPT), headers: state },
       202: json(UploadStatusSchema, 'The content is complete and still being verified', UPLOAD_STATUS),
       204: { description: 'The content is durable', headers: state },
-      ...problems(400, 401, 403, 404, 409, 410, 413, 415, 422, 502, 503),
+      ...problems(...APPEND_CODES),
     },
   });
   registry.registerPath({
@@ -139,6 +139,6 @@ export function describeDraft(app: App): void {
     tags,
     ...resuming,
     request: { params: upload },
-    responses: { 204: { description: 'The upload is deleted' }, ...problems(401, 403, 404, 410) },
+    responses: { 204: { description: 'The upload is deleted' }, ...problems(...GONE_CODES) },
   });
 }

@@ -17,7 +17,7 @@ const makeRoute = createRoute({
   tags: ['Tokens'],
   ...forToken('admin'),
   request: { body: { required: true, ...jsonBody(TokenRequest, TOKEN_REQUEST) } },
-  responses: { 201: json(NewTokenSchema, 'The token', NEW_TOKEN), ...problems(400, 401, 403) },
+  responses: { 201: json(NewTokenSchema, 'The token', NEW_TOKEN) },
 });
 
 const listRoute = createRoute({
@@ -28,7 +28,7 @@ const listRoute = createRoute({
   description: 'Names, scopes and expiry. The secrets are not stored.',
   tags: ['Tokens'],
   ...forToken('admin'),
-  responses: { 200: json(TokenListSchema, 'The tokens', { tokens: [TOKEN] }), ...problems(401, 403) },
+  responses: { 200: json(TokenListSchema, 'The tokens', { tokens: [TOKEN] }) },
 });
 
 const revokeRoute = createRoute({
@@ -42,7 +42,7 @@ const revokeRoute = createRoute({
   request: {
     params: z.object({ id: z.string().openapi({ description: 'The `id` of the token', example: TOKEN.id }) }),
   },
-  responses: { 204: { description: 'The token is revoked' }, ...problems(401, 403, 404) },
+  responses: { 204: { description: 'The token is revoked' }, ...problems('not-found') },
 });
 
 export function tokenRoutes(app: App): void {

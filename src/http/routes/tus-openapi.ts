@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
 import { OPEN_UPLOAD, RECEIPT, UPLOAD_STATUS } from '../examples.ts';
-import { describedAccess, forToken, header, json, OPEN, problems, withoutBody } from '../openapi.ts';
+import { describedAccess, forToken, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
 import { OpenUploadsQuery, ReceiptSchema } from '../schemas.ts';
 import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
@@ -87,7 +87,7 @@ export const listUploads = createRoute({
   request: { query: OpenUploadsQuery },
   responses: {
     200: json(OpenUploadsSchema, 'A page', { uploads: [OPEN_UPLOAD], cursor: null }),
-    ...problems('invalid-option', 'invalid-cursor', 401, 'forbidden', 'job-unavailable'),
+    ...problems('invalid-cursor', 'job-unavailable'),
   },
 });
 
@@ -107,6 +107,34 @@ const names = {
   'Coldstream-Phase': header('receiving, storing, verifying or done', 'receiving'),
   'Upload-Expires': header('HTTP date until which the upload can be resumed', 'Sun, 29 Nov 2026 07:30:00 GMT'),
 };
+
+/** What an upload that has ended answers, whatever is asked of it. */
+export const GONE_CODES = ['not-found', 'upload-failed', 'upload-gone', 'upload-cancelled', 'upload-expired'] as const;
+
+/** What an append may answer in any protocol. */
+export const APPEND_CODES = [
+  ...GONE_CODES,
+  'invalid-upload-header',
+  'upload-stalled',
+  'job-superseded',
+  'upload-superseded',
+  'offset-mismatch',
+  'file-too-large',
+  'unsupported-media-type',
+  'checksum-mismatch',
+  'stored-data-corrupt',
+  'storage-failed',
+  'job-unavailable',
+  'busy',
+] as const;
+
+/** What the checksum of a chunk adds in tus. */
+const CHUNK_CODES = [
+  'invalid-upload-header',
+  'checksum-unsupported',
+  'unsupported-media-type',
+  'chunk-checksum-mismatch',
+] as const;
 
 /** Describes tus; its routes check their headers themselves, in the words of the protocol. */
 export function describeTus(app: App): void {
@@ -156,7 +184,7 @@ export function describeTus(app: App): void {
           ...names,
         },
       },
-      ...problems(400, 401, 403, 409, 412, 413, 415, 422, 460, 502, 503),
+      ...problems(...UPLOAD_CODES, ...CHUNK_CODES, 'tus-version-unsupported', 'link-used'),
     },
   });
   registry.registerPath({
@@ -173,7 +201,7 @@ export function describeTus(app: App): void {
         description: 'See the headers',
         headers: { ...offset, 'Upload-Length': header('The length of the file', '268435456'), ...names },
       },
-      ...withoutBody(problems(401, 403, 404, 410, 412)),
+      ...withoutBody(problems(...GONE_CODES, 'tus-version-unsupported')),
     },
   });
   registry.registerPath({
@@ -190,7 +218,7 @@ export function describeTus(app: App): void {
     request: { params, headers: chunk, body: { required: true, ...body } },
     responses: {
       204: { description: 'The chunk is durable', headers: { ...offset, ...names } },
-      ...problems(400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 460, 502, 503),
+      ...problems(...APPEND_CODES, ...CHUNK_CODES, 'tus-version-unsupported'),
     },
   });
   registry.registerPath({
@@ -202,7 +230,7 @@ export function describeTus(app: App): void {
     tags,
     ...resuming,
     request: { params, ...versionHeader },
-    responses: { 204: { description: 'The upload is deleted' }, ...problems(401, 403, 404, 410, 412) },
+    responses: { 204: { description: 'The upload is deleted' }, ...problems(...GONE_CODES, 'tus-version-unsupported') },
   });
   registry.registerPath({
     method: 'get',
@@ -213,7 +241,7 @@ export function describeTus(app: App): void {
     tags,
     ...resuming,
     request: { params },
-    responses: { 200: json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), ...problems(401, 403, 404, 410) },
+    responses: { 200: json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), ...problems(...GONE_CODES) },
   });
   registry.registerPath({
     method: 'post',
@@ -235,7 +263,7 @@ export function describeTus(app: App): void {
     responses: {
       200: { description: 'As for HEAD', headers: { ...offset, ...names } },
       204: { description: 'As for PATCH and DELETE', headers: { ...offset, ...names } },
-      ...problems(400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 460, 502, 503),
+      ...problems(...APPEND_CODES, ...CHUNK_CODES, 'tus-version-unsupported', 'method-not-allowed'),
     },
   });
 }

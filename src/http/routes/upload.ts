@@ -5,7 +5,7 @@ import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
 import { RECEIPT } from '../examples.ts';
-import { forToken, forTokenOrLink, header, json, problems } from '../openapi.ts';
+import { forToken, forTokenOrLink, header, json, problems, UPLOAD_CODES } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { ReceiptSchema, UploadOptions } from '../schemas.ts';
@@ -17,7 +17,6 @@ const STORED = {
   ...json(ReceiptSchema, 'The receipt', RECEIPT),
   headers: { Location: header('The address of the backup', RECEIPT.download_url.replace('/download', '')) },
 };
-const refusals = problems(400, 401, 403, 409, 413, 422, 502, 503);
 
 const postUpload = createRoute({
   method: 'post',
@@ -39,7 +38,7 @@ const postUpload = createRoute({
       },
     },
   },
-  responses: { 201: STORED, ...refusals },
+  responses: { 201: STORED, ...problems(...UPLOAD_CODES, 'no-file', 'malformed-multipart') },
 });
 
 const putUpload = createRoute({
@@ -57,7 +56,7 @@ const putUpload = createRoute({
     query: UploadOptions,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
   },
-  responses: { 201: STORED, ...refusals },
+  responses: { 201: STORED, ...problems(...UPLOAD_CODES, 'form-not-accepted', 'link-used') },
 });
 
 export function uploadRoutes(app: App): void {

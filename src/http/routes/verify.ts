@@ -31,7 +31,15 @@ const verify = createRoute({
   request: { params: BackupParam, query: VerifyQuery },
   responses: {
     200: json(VerificationSchema, 'The result', VERIFICATION),
-    ...problems(400, 401, 403, 404, 409, 502, 503),
+    ...problems(
+      'not-found',
+      'job-running',
+      'job-cancelled',
+      'storage-failed',
+      'job-unavailable',
+      'verify-interrupted',
+      'busy',
+    ),
   },
 });
 
