@@ -3,17 +3,14 @@
  * which follows -11 and has no number yet (interop version 8, as -09 to -11 have).
  * https://httpwg.org/http-extensions/draft-ietf-httpbis-resumable-upload.html
  *
- * They are Structured Fields (RFC 9651), read by structured-headers: an Item may have parameters, with strings in them,
- * and a digest is a member of a Dictionary. A field of another form counts as one that is not there.
+ * They are Structured Fields (RFC 9651), read by structured-headers: an Item may have parameters, with strings in them. A
+ * field of another form counts as one that is not there. Integrity digests are in digest-fields.ts.
  */
-import { type BareItem, parseDictionary, parseItem, serializeDictionary } from 'structured-headers';
-import { hex } from '../shared/bytes.ts';
+import { type BareItem, parseItem, serializeDictionary } from 'structured-headers';
 import type { Config } from '../shared/config.ts';
 
 export const DRAFT_INTEROP_VERSION = 8;
 export const PARTIAL_UPLOAD = 'application/partial-upload';
-
-const SHA256_BYTES = 32;
 
 /** "Offset" and "Length": a number of bytes. */
 export function bytesField(field: string | undefined): number | null {
@@ -35,12 +32,6 @@ export function limitsField({ maxFileBytes, maxRequestBytes }: Config, leftMs: n
     ...(maxRequestBytes !== null && { 'max-append-size': maxRequestBytes }),
     ...(leftMs !== null && { 'max-age': Math.max(0, Math.floor(leftMs / 1000)) }),
   });
-}
-
-/** "Integrity Digests": the SHA-256 (hex) of Repr-Digest or Content-Digest; others are passed over (RFC 9530, section 2). */
-export function sha256Field(field: string | undefined): string | null {
-  const [value] = orNull(() => parseDictionary(field ?? ''))?.get('sha-256') ?? [];
-  return value instanceof ArrayBuffer && value.byteLength === SHA256_BYTES ? hex(new Uint8Array(value)) : null;
 }
 
 function itemIn(field: string | undefined): BareItem | null {

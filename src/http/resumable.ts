@@ -1,15 +1,20 @@
 /** What every protocol of uploads in pieces does alike with a session, whatever its headers are called. */
 import { getBackup } from '../catalogue/backups.ts';
 import { listOpenUploads } from '../catalogue/jobs.ts';
+import type { ExpectedDigest } from '../codec/digest.ts';
 import type { Piece } from '../ingest/resumable/piece-run.ts';
 import { NoSuchUpload, type SessionOrder } from '../ingest/resumable/upload-record.ts';
 import type { SessionAccess, SessionView } from '../ingest/resumable/upload-session.ts';
+import { EmptyUpload } from '../ingest/upload.ts';
 import { VaultError } from '../shared/errors.ts';
 import { PAGE_ROWS, UPLOADS_ASKED_AT_ONCE } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
 import { creatorHash, makeUploadSecret, tokenHash, uploadAccess } from './auth.ts';
+import { checkIsWhole, checkNotEncoded } from './body-headers.ts';
+import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';
 import { contentLength } from './request-body.ts';
+import { InvalidUploadHeader } from './tus-headers.ts';
 import { orderOf, withLink } from './upload-order.ts';
 import { backupView } from './views.ts';
 
@@ -30,10 +35,16 @@ export async function createSession(
   asked: NewSession,
 ): Promise<{ readonly view: SessionView; readonly secret: string }> {
   const { uploads, config, defaultRecipients } = c.get('services');
+  const { headers } = c.req.raw;
   const given = definedOf({ ...asked.options, ...c.req.query() });
-  const prepared = await orTellJob(c, 'upload', given.job_id, () =>
-    orderOf(c, asked.filename ?? '', given, asked.content_type),
-  );
+  const prepared = await orTellJob(c, 'upload', given.job_id, () => {
+    checkIsWhole(headers);
+    checkNotEncoded(headers, 'Send the file as it is.');
+    const sent_digests = reprDigests(headers);
+    const order = orderOf(c, asked.filename ?? '', given, asked.content_type);
+    if (asked.length === 0 && !order.allow_empty) throw new EmptyUpload();
+    return { ...order, sent_digests };
+  });
   const secret = makeUploadSecret();
   const created_at = Date.now();
   const order: SessionOrder = {
@@ -48,6 +59,24 @@ export async function createSession(
   };
   const view = await withLink(c, order.backup_id, () => uploads.create(order, asked.length));
   return { view, secret };
+}
+
+/**
+ * Digests of the bytes of this request. In a PATCH the representation is the chunk (RFC 9530, section 3), so Repr-Digest is
+ * of the chunk too; in the request that creates an upload it is of the whole upload.
+ */
+export function chunkDigests(c: AppContext): ExpectedDigest[] {
+  const { headers, method } = c.req.raw;
+  const isCreation = method === 'POST' && c.req.param('upload_id') === undefined;
+  return [...contentDigests(headers), ...(isCreation ? [] : reprDigests(headers))];
+}
+
+/** Throws where digests came with a request without content: its sender believes that they are compared. */
+export function checkNoDigests(digests: readonly ExpectedDigest[]): void {
+  if (digests.length === 0) return;
+  throw new InvalidUploadHeader(
+    'This request has no content to compare a digest with. Send the digest with the content.',
+  );
 }
 
 /** Bytes of the body; null where they are not known before they have come. */
@@ -67,6 +96,9 @@ export async function appendPiece(
   piece: Omit<Piece, 'bytes'>,
   body = c.req.raw.body,
 ): Promise<SessionView> {
+  const { headers } = c.req.raw;
+  checkIsWhole(headers);
+  checkNotEncoded(headers, 'The encoding of the file is told when its upload is created.');
   const order = { ...piece, bytes: pieceBytes(c) };
   const appending = c.get('services').uploads.append(uploadId, access, order, body);
   c.executionCtx.waitUntil(appending.catch(() => undefined));

@@ -141,6 +141,17 @@ export const BackupPageSchema = z
   .object({ backups: z.array(BackupSchema), cursor: z.string().nullable() })
   .openapi('BackupPage');
 
+const FLAGS = ['true', '1', 'false', '0'] as const;
+
+/** A boolean in a query string or a form field. */
+function flag(description: string) {
+  return z
+    .enum(FLAGS)
+    .default('false')
+    .transform((word) => word === 'true' || word === '1')
+    .openapi({ type: 'string', enum: [...FLAGS], default: 'false', description });
+}
+
 export const UploadOptions = z.object({
   job_id: jobId.optional().openapi({ description: 'Name of the job to watch; the backup_id if left out' }),
   level: wholeNumber(1, 22).optional().openapi({ description: '1–3 fast, 4–9 balanced, 10–22 maximum; default 3' }),
@@ -148,6 +159,7 @@ export const UploadOptions = z.object({
     .enum(['auto', 'zstd', 'none'])
     .optional()
     .openapi({ description: 'auto (default) leaves alone what is compressed already' }),
+  allow_empty: flag('Accepts an empty file, which otherwise is 400 `empty-upload`'),
   sha256: z
     .string()
     .regex(/^[0-9a-fA-F]{64}$/, '64 hex digits')
@@ -403,16 +415,6 @@ export const ExportQuery = z.object({
       example: 'sample',
     }),
 });
-
-const FLAGS = ['true', '1', 'false', '0'] as const;
-
-function flag(description: string) {
-  return z
-    .enum(FLAGS)
-    .default('false')
-    .transform((word) => word === 'true' || word === '1')
-    .openapi({ type: 'string', enum: [...FLAGS], default: 'false', description });
-}
 
 export const ImportQuery = z.object({
   // Optional for the parser alone: whoever left them out is told the names that there are.

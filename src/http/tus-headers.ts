@@ -1,23 +1,18 @@
 /** What tus 1.0.0 says in headers: https://tus.io/protocols/resumable-upload (sections named below). */
-import type { PieceChecksum } from '../ingest/resumable/piece-run.ts';
+import { DIGEST_BYTES, type ExpectedDigest } from '../codec/digest.ts';
 import { bytesFromBase64, hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
+import { ChecksumUnsupported } from './digest-fields.ts';
 
 export const TUS_VERSION = '1.0.0' as const;
 export const TUS_EXTENSIONS = 'creation,creation-with-upload,creation-defer-length,expiration,checksum,termination';
 export const TUS_MEDIA_TYPE = 'application/offset+octet-stream';
 
-export const TUS_CHECKSUMS = { sha1: 20, sha256: 32 } as const;
+export const TUS_CHECKSUMS = ['sha1', 'sha256'] as const;
 
 export class InvalidUploadHeader extends VaultError {
   constructor(detail: string) {
     super('invalid-upload-header', detail);
-  }
-}
-
-class ChecksumUnsupported extends VaultError {
-  constructor() {
-    super('checksum-unsupported', `Upload-Checksum: one of ${Object.keys(TUS_CHECKSUMS).join(', ')}.`);
   }
 }
 
@@ -71,18 +66,18 @@ export function textOf(metadata: ReadonlyMap<string, Uint8Array>, key: string): 
 }
 
 /** "Upload-Checksum": the algorithm and the checksum in base64. */
-export function parseChecksum(header: string | undefined): PieceChecksum | null {
-  if (header === undefined) return null;
+export function parseChecksum(header: string | undefined): ExpectedDigest[] {
+  if (header === undefined) return [];
   const [, algorithm, encoded] = /^([a-z0-9-]+) +([^ ]+)$/.exec(header.trim()) ?? [];
   if (algorithm === undefined || encoded === undefined) {
     throw new InvalidUploadHeader('Upload-Checksum: the algorithm and the checksum in base64.');
   }
-  if (algorithm !== 'sha1' && algorithm !== 'sha256') throw new ChecksumUnsupported();
+  if (algorithm !== 'sha1' && algorithm !== 'sha256') throw new ChecksumUnsupported('Upload-Checksum', TUS_CHECKSUMS);
   const digest = decoded('Upload-Checksum', encoded);
-  if (digest.length !== TUS_CHECKSUMS[algorithm]) {
-    throw new InvalidUploadHeader(`Upload-Checksum: ${algorithm} has ${TUS_CHECKSUMS[algorithm]} bytes.`);
+  if (digest.length !== DIGEST_BYTES[algorithm]) {
+    throw new InvalidUploadHeader(`Upload-Checksum: ${algorithm} has ${DIGEST_BYTES[algorithm]} bytes.`);
   }
-  return { algorithm, hex: hex(digest) };
+  return [{ algorithm, hex: hex(digest) }];
 }
 
 function decoded(name: string, encoded: string): Uint8Array {

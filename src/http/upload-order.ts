@@ -40,6 +40,7 @@ export function orderOf(
     compression: options.compression ?? 'auto',
     recipients: options.recipient === undefined ? null : checkRecipients(options.recipient),
     sha256: options.sha256,
+    allow_empty: options.allow_empty,
     max_bytes: Math.min(config.maxFileBytes, linkBytes),
   };
 }

@@ -35,9 +35,10 @@ export function checkFilename(raw: string): string {
   return name;
 }
 
-/** Throws {@link InvalidFileType} unless the name ends in one of the suffixes, capitals or not. */
+/** Throws {@link InvalidFileType} unless the name ends in one of the suffixes, capitals or not. No suffixes allow any name. */
 export function checkSuffix(filename: string, allowed: readonly string[]): void {
   const name = filename.toLowerCase();
+  if (allowed.length === 0) return;
   if (!allowed.some((suffix) => name.endsWith(suffix.toLowerCase()))) throw new InvalidFileType(filename, allowed);
 }
 

@@ -1,9 +1,10 @@
 import { VaultError } from '../shared/errors.ts';
+import { shownName } from '../shared/shown-name.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { boundaryOf, type FormPart, MalformedMultipart, multipartParts, readField } from './multipart-form.ts';
 
 /** The options that mean nothing once the file has been received. */
-const MUST_COME_FIRST = new Set(['job_id', 'level', 'compression', 'recipient']);
+const MUST_COME_FIRST = new Set(['job_id', 'level', 'compression', 'recipient', 'allow_empty']);
 
 export interface UploadForm {
   /** Fields before the file, by name; of several with one name the last counts, but of recipients all do. */
@@ -19,21 +20,37 @@ export interface UploadForm {
   ending(): Promise<Readonly<Record<string, string>>>;
 }
 
-class NoFile extends VaultError {
+const SEND_A_FILE = 'Send one as the part "file", e.g. curl -F file=@site.tar.';
+
+class NoForm extends VaultError {
   constructor() {
-    super('no-file', 'The form has no file. Send one as the part "file", e.g. curl -F file=@site.tar.');
+    super('no-file', `The body is not a form with a boundary. ${SEND_A_FILE}`);
+  }
+}
+
+/** Names the parts that came, because the file is often there under another name. */
+class NoFile extends VaultError {
+  constructor(fields: readonly string[], file?: string) {
+    const named = (names: readonly string[]) => names.map(shownName).join(', ');
+    const came =
+      file !== undefined
+        ? `a file as the part ${named([file])}`
+        : fields.length > 0
+          ? `the fields ${named(fields)}`
+          : 'no part';
+    super('no-file', `The form has no file named "file"; it has ${came}. ${SEND_A_FILE}`);
   }
 }
 
 /** Reads a form up to its file. `bodyBytes`: the envelope's Content-Length, 0 where unknown. */
 export async function openForm(body: Pieces, contentType: string, bodyBytes: number): Promise<UploadForm> {
   const boundary = boundaryOf(contentType);
-  if (boundary === null) throw new NoFile();
+  if (boundary === null) throw new NoForm();
   const parts = multipartParts(body, boundary);
   const fields: Record<string, string> = {};
   while (true) {
     const { done, value: part } = await parts.next();
-    if (done) throw new NoFile();
+    if (done) throw new NoFile(Object.keys(fields));
     if (part.name === 'file' && part.filename !== undefined) {
       return {
         fields,
@@ -46,7 +63,7 @@ export async function openForm(body: Pieces, contentType: string, bodyBytes: num
         ending: () => readEnding(parts),
       };
     }
-    refuseFile(part);
+    if (part.filename !== undefined) throw new NoFile(Object.keys(fields), part.name);
     const value = await readField(part);
     const before = part.name === 'recipient' ? fields.recipient : undefined;
     fields[part.name] = before === undefined ? value : `${before},${value}`;

@@ -43,6 +43,8 @@ export interface UploadOrder {
   readonly compression: 'auto' | 'zstd' | 'none';
   /** age recipients that the sender named; null where it named none. */
   readonly recipients: readonly string[] | null;
+  /** Whether a file of no bytes is meant; else it is a mistake of its sender, e.g. a command in front of a pipe that failed. */
+  readonly allow_empty: boolean;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** Bytes that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
@@ -60,6 +62,12 @@ export class FileTooLarge extends VaultError {
   constructor(maxBytes: number) {
     super('file-too-large', `The file has more than ${maxBytes} bytes, the most that this vault takes in one upload.`);
     this.maxBytes = maxBytes;
+  }
+}
+
+export class EmptyUpload extends VaultError {
+  constructor() {
+    super('empty-upload', 'The file is empty. If that is meant, send it with the option allow_empty=true.');
   }
 }
 
@@ -145,6 +153,7 @@ async function receive(
   };
 
   const { first, pieces } = await peek(untilAborted(fromSender(order.content), job.signal), isEnoughToSniff);
+  if (first.length === 0 && !order.allow_empty && !(order.exact && order.total > 0)) throw new EmptyUpload();
   const form = storedForm(rooms, order, first);
   const contentDigest = sha256Digest();
   const storedDigest = sha256Digest();

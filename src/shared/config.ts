@@ -15,7 +15,7 @@ export type EngineChoice = 'auto' | 'native' | 'wasm';
 export interface Config {
   /** `MAX_FILE_SIZE`: largest upload in bytes. Default 10 GiB. */
   readonly maxFileBytes: number;
-  /** `ALLOWED_SUFFIXES`: separated by commas or blanks, lower case here. */
+  /** `ALLOWED_SUFFIXES`: separated by commas or blanks, lower case here. Default: none, which allows any. */
   readonly allowedSuffixes: readonly string[];
   /** `ZSTD_ENGINE`: `auto` (default), `native` or `wasm`. */
   readonly engine: EngineChoice;
@@ -45,9 +45,6 @@ export interface Config {
   readonly linkSigningKeys: string;
 }
 
-const DEFAULT_SUFFIXES =
-  '.tar .tar.gz .tgz .tar.zst .tar.xz .tar.bz2 .tar.age .zst .gz .xz .bz2 .lz4 .zip .7z .age .json .ndjson .jsonl .csv .sql .sql.gz .sql.zst .dump .bak .bin .img .log .txt';
-
 /** Reads the variables; throws an Error that names the variable where one cannot be used. */
 export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
   const text = (name: string): string | null => {
@@ -61,7 +58,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
   }
   return {
     maxFileBytes,
-    allowedSuffixes: words((text('ALLOWED_SUFFIXES') ?? DEFAULT_SUFFIXES).toLowerCase()),
+    allowedSuffixes: words((text('ALLOWED_SUFFIXES') ?? '').toLowerCase()),
     engine: parseEngine(text('ZSTD_ENGINE')),
     allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
     maxRequestBytes: parseBytes('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),

@@ -118,8 +118,6 @@ describe('curl -F', () => {
   it.each([
     ['line\nbreak.tar', 'invalid-filename'],
     [`${'x'.repeat(252)}.tar`, 'invalid-filename'],
-    ['program.exe', 'invalid-file-type'],
-    ['tar', 'invalid-file-type'],
   ])('is refused with the name %j', async (sent, code) => {
     const answer = await sendNamed(sent);
     expect(answer).toMatchObject({ status: 400, contentType: 'application/problem+json' });
@@ -174,11 +172,11 @@ describe('curl -T', () => {
     expect(receipt).toMatchObject({ compression: { codec: 'none' }, stored_size: 100_004 });
   });
 
-  it('takes an empty file both ways', async () => {
+  it('takes an empty file both ways where that is meant', async () => {
     const empty = files.path('empty.tar');
     await writeFile(empty, '');
-    const known = await put(vault, empty, 'empty.tar');
-    const url = `${vault.url}/backup/upload/empty-piped.tar`;
+    const known = await put(vault, empty, 'empty.tar', '?allow_empty=true');
+    const url = `${vault.url}/backup/upload/empty-piped.tar?allow_empty=true`;
     const piped = receiptIn(
       await curl([...bearer(vault), '-H', 'Transfer-Encoding: chunked', '-T', '-', url], { stdin: empty }),
     );

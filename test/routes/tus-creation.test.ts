@@ -58,14 +58,10 @@ describe('POST (creation)', () => {
     expect((await standing(whole)).length).toBe(most);
   });
 
-  it.each(['evil.exe', 'tar', '', undefined])(
-    'takes the names that an upload in one takes: not %j',
-    async (filename) => {
-      const given = { 'upload-metadata': filename === undefined ? null : metadata({ filename }) };
-      const code = filename === 'evil.exe' || filename === 'tar' ? 'invalid-file-type' : 'invalid-filename';
-      await expectNothingMade(await creating({ length: 10, headers: given }), 400, code);
-    },
-  );
+  it.each(['..', '', undefined])('takes the names that an upload in one takes: not %j', async (filename) => {
+    const given = { 'upload-metadata': filename === undefined ? null : metadata({ filename }) };
+    await expectNothingMade(await creating({ length: 10, headers: given }), 400, 'invalid-filename');
+  });
 
   it.each([
     ['level', '0', 'invalid-option'],
@@ -102,7 +98,7 @@ describe('POST (creation)', () => {
   });
 
   it('of an empty file is complete at once', async () => {
-    const upload = await create({ length: 0, metadata: { filename: 'empty.sql' } });
+    const upload = await create({ length: 0, metadata: { filename: 'empty.sql', allow_empty: 'true' } });
     const receipt = await receiptOf(upload);
     expect(receipt).toMatchObject({ file_size: 0, checksum: await sha256Hex(new Uint8Array()) });
     expect(await standing(upload)).toEqual({ offset: 0, length: 0, phase: 'done' });

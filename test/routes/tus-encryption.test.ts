@@ -20,7 +20,7 @@ interface Encrypted {
 
 /** Sends all of it, and gives the receipt. */
 async function uploaded(content: Bytes, sizes: readonly number[], more: Record<string, string>): Promise<Encrypted> {
-  const upload = await create({ length: content.length, metadata: more });
+  const upload = await create({ length: content.length, metadata: { allow_empty: 'true', ...more } });
   await send(upload, cut(content, sizes));
   const { phase, receipt } = await shown(upload);
   expect(phase).toBe('done');

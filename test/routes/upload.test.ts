@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { services } from '../../src/services.ts';
 import { MIB } from '../../src/shared/limits.ts';
 import { ask, chunked, expectProblem, put, sample, sha256Hex, storedKeys } from '../support/vault.ts';
 
@@ -70,7 +71,7 @@ describe('PUT /backup/upload/{filename}', () => {
   });
 
   it('takes an empty file', async () => {
-    const receipt = await put('empty.sql', new Uint8Array(0));
+    const receipt = await put('empty.sql', new Uint8Array(0), '?allow_empty=true');
     expect(receipt.file_size).toBe(0);
     const back = await ask(receipt.download_url);
     expect((await back.bytes()).length).toBe(0);
@@ -97,12 +98,24 @@ describe('PUT /backup/upload/{filename}', () => {
     expect((await put('../../etc/pass.tar', sample(10))).filename).toBe('pass.tar');
   });
 
-  it('compares suffixes without regard to case', async () => {
-    expect((await put('DUMP.SQL.GZ', sample(10))).filename).toBe('DUMP.SQL.GZ');
+  it('accepts any suffix by default, and those of ALLOWED_SUFFIXES alone, in any case, where there are some', async () => {
+    expect((await put('program.exe', sample(10))).filename).toBe('program.exe');
+    expect((await put('Makefile', sample(10))).filename).toBe('Makefile');
+    const { config } = services(env);
+    const { allowedSuffixes } = config;
+    Object.defineProperty(config, 'allowedSuffixes', { value: ['.tar', '.sql.gz'], configurable: true });
+    try {
+      expect((await put('DUMP.SQL.GZ', sample(10))).filename).toBe('DUMP.SQL.GZ');
+      for (const name of ['program.exe', 'tar', 'dump.gz']) {
+        const response = await ask(`/backup/upload/${name}`, { method: 'PUT', body: sample(10) });
+        await expectProblem(response, 400, 'invalid-file-type');
+      }
+    } finally {
+      Object.defineProperty(config, 'allowedSuffixes', { value: allowedSuffixes, configurable: true });
+    }
   });
 
   it.each([
-    ['evil.exe', '', 400, 'invalid-file-type'],
     ['.tar/', '', 400, 'invalid-filename'],
     ['a\u0000b.tar', '', 400, 'invalid-filename'],
     [`${'x'.repeat(252)}.tar`, '', 400, 'invalid-filename'],
@@ -144,8 +157,8 @@ describe('PUT /backup/upload/{filename}', () => {
   });
 
   it('tells the job of a refusal', async () => {
-    await ask('/backup/upload/a.exe?job_id=refused-1', { method: 'PUT', body: sample(10) });
-    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-file-type' });
+    await ask('/backup/upload/a%00b.tar?job_id=refused-1', { method: 'PUT', body: sample(10) });
+    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-filename' });
   });
 });
 
@@ -185,10 +198,14 @@ describe('POST /backup/upload', () => {
   });
 
   it.each([
-    ['no file part', new FormData(), 'no-file'],
-    ['a field that is called file', formOf('file', 'text'), 'no-file'],
-  ])('refuses %s', async (_, body, code) => {
-    await expectProblem(await ask('/backup/upload', { method: 'POST', body }), 400, code);
+    ['no part', new FormData(), 'it has no part'],
+    ['a field that is called file', formOf('file', 'text'), 'it has the fields "file"'],
+    ['fields only', formOf('backup', 'text'), 'it has the fields "backup"'],
+    ['a file as another part', formOf('upload', new Blob(['x'])), 'it has a file as the part "upload"'],
+  ])('refuses a form with %s, and names what came', async (_, body, detail) => {
+    const response = await ask('/backup/upload', { method: 'POST', body });
+    expect(await response.clone().text()).toContain(JSON.stringify(detail).slice(1, -1));
+    await expectProblem(response, 400, 'no-file');
   });
 
   it('refuses what is no form', async () => {
@@ -218,9 +235,10 @@ describe('POST /backup/upload', () => {
   });
 });
 
-function formOf(name: string, value: string): FormData {
+function formOf(name: string, value: string | Blob): FormData {
   const data = new FormData();
-  data.append(name, value);
+  if (typeof value === 'string') data.append(name, value);
+  else data.append(name, value, 'a.tar');
   return data;
 }
 

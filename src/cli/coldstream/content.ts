@@ -49,6 +49,12 @@ async function* readFile(path: string, offset: number, size: number): AsyncGener
       yield chunk;
       at += chunk.length;
     }
+    // Files of /proc and /sys say that they have no bytes, and have some.
+    if (size === 0 && (await readChunk(file, 0, 1)).length > 0) {
+      throw new CommandFailed(
+        `${path} has content but no size. Push it through a pipe: cat ${path} | coldstream push -`,
+      );
+    }
   } finally {
     await file.close();
   }

@@ -119,7 +119,8 @@ class Push {
       pieces,
       patience: new Patience(retryForSeconds),
       signal: session.signal,
-      metadata: { filename: item.name, ...metadata },
+      // A pipe that brings nothing is a command that failed; an empty file is one.
+      metadata: { filename: item.name, ...(item.size === 0 && { allow_empty: 'true' }), ...metadata },
       upload: this.#begun,
       onCreated: (upload) => {
         this.#upload = upload;

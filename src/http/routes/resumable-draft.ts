@@ -1,19 +1,16 @@
 import { type Piece, PieceInterrupted } from '../../ingest/resumable/piece-run.ts';
 import type { SessionAccess, SessionView } from '../../ingest/resumable/upload-session.ts';
+import { EmptyUpload } from '../../ingest/upload.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, uploadAccess } from '../auth.ts';
-import {
-  bytesField,
-  completeField,
-  DRAFT_INTEROP_VERSION,
-  limitsField,
-  PARTIAL_UPLOAD,
-  sha256Field,
-} from '../draft-headers.ts';
+import { checkIsNoForm } from '../body-headers.ts';
+import { bytesField, completeField, DRAFT_INTEROP_VERSION, limitsField, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { NothingHere } from '../problem.ts';
 import {
   appendPiece,
+  checkNoDigests,
+  chunkDigests,
   createSession,
   orTerminate,
   pieceBytes,
@@ -24,6 +21,7 @@ import {
   uploadIdOf,
 } from '../resumable.ts';
 import { InvalidUploadHeader } from '../tus-headers.ts';
+import { checkOptions } from '../validation.ts';
 import { describeDraft } from './resumable-draft-openapi.ts';
 
 const PROBLEM_TYPES = 'https://iana.org/assignments/http-problem-types';
@@ -93,18 +91,21 @@ export async function withDraftHeaders(c: AppContext, next: () => Promise<void>)
 
 /** "Upload Creation". There is no interim response, so its sender knows the upload once it has this answer, and no sooner. */
 async function create(c: AppContext): Promise<Response> {
+  checkIsNoForm(c.req.header('content-type') ?? null);
   const completes = completenessOf(c);
   const length = lengthOf(c, 0, completes);
+  const isBare = pieceBytes(c) === 0 && !completes;
+  if (isBare) checkNoDigests(chunkDigests(c));
   const { view, secret } = await createSession(c, {
     filename: c.req.param('filename'),
     content_type: c.req.header('content-type'),
-    options: { sha256: sha256Field(c.req.header('repr-digest')) ?? undefined },
+    options: {},
     client_metadata: null,
     length,
   });
   const { backup_id } = view;
   const first = () => appended(c, backup_id, { kind: 'granted' }, { offset: 0, length, completes });
-  const after = pieceBytes(c) === 0 && !completes ? view : await orTerminate(c, backup_id, first());
+  const after = isBare ? view : await orTerminate(c, backup_id, first());
   c.header('coldstream-upload-secret', secret);
   if (completes) return finalAnswer(c, after);
   c.header('location', `/uploads/${backup_id}`);
@@ -164,8 +165,7 @@ async function appended(
   where: { readonly offset: number; readonly length: number | null; readonly completes: boolean },
 ): Promise<SessionView> {
   const { offset, length, completes } = where;
-  const sha256 = sha256Field(c.req.header('content-digest'));
-  const piece = { offset, length, checksum: sha256 === null ? null : ({ algorithm: 'sha256', hex: sha256 } as const) };
+  const piece = { offset, length, digests: chunkDigests(c) };
   try {
     return await (completes ? appendLast : appendPiece)(c, uploadId, access, piece);
   } catch (error) {
@@ -191,10 +191,16 @@ async function appendLast(
   access: SessionAccess,
   piece: Omit<Piece, 'bytes'>,
 ): Promise<SessionView> {
+  if (pieceBytes(c) !== null) checkNotEmpty(c, piece.offset + (pieceBytes(c) ?? 0));
   if (pieceBytes(c) === null) return appendUntilEnd(c, uploadId, access, piece);
   const view = await appendPiece(c, uploadId, access, piece);
   if (view.phase === 'receiving') throw new PieceInterrupted(null);
   return view;
+}
+
+/** An upload whose end is told by a body that ended may be the output of a command that failed. */
+function checkNotEmpty(c: AppContext, length: number): void {
+  if (length === 0 && !checkOptions(c.req.query()).allow_empty) throw new EmptyUpload();
 }
 
 /**
@@ -216,7 +222,8 @@ async function appendUntilEnd(
   });
   const { offset } = await appendPiece(c, uploadId, access, piece, c.req.raw.body?.pipeThrough(watch) ?? null);
   if (!ended) throw new PieceInterrupted(null);
-  return c.get('services').uploads.append(uploadId, access, { offset, length: offset, bytes: 0, checksum: null }, null);
+  checkNotEmpty(c, offset);
+  return c.get('services').uploads.append(uploadId, access, { offset, length: offset, bytes: 0, digests: [] }, null);
 }
 
 /** Beyond the cap nothing is taken. Who goes beyond a length that is known loses the upload, unless it is whole already. */

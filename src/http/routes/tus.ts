@@ -5,6 +5,8 @@ import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
 import {
   appendPiece,
+  checkNoDigests,
+  chunkDigests,
   createSession,
   openUploads,
   orTerminate,
@@ -63,7 +65,7 @@ export async function withTusHeaders(c: AppContext, next: () => Promise<void>): 
   c.header('tus-resumable', TUS_VERSION);
   c.header('tus-version', TUS_VERSION);
   c.header('tus-extension', TUS_EXTENSIONS);
-  c.header('tus-checksum-algorithm', Object.keys(TUS_CHECKSUMS).join(','));
+  c.header('tus-checksum-algorithm', TUS_CHECKSUMS.join(','));
   c.header('tus-max-size', String(c.get('services').config.maxFileBytes));
 }
 
@@ -86,7 +88,8 @@ async function create(c: AppContext): Promise<Response> {
   const metadata = parseMetadata(given);
   const withPiece = c.req.raw.body !== null && c.req.header('content-length') !== '0';
   if (withPiece) checkMediaType(c);
-  const checksum = parseChecksum(c.req.header('upload-checksum'));
+  const digests = [...parseChecksum(c.req.header('upload-checksum')), ...chunkDigests(c)];
+  if (!withPiece) checkNoDigests(digests);
   const named = (key: string) => textOf(metadata, key);
   const { view, secret } = await createSession(c, {
     filename: c.req.query('filename') ?? named('filename'),
@@ -97,12 +100,13 @@ async function create(c: AppContext): Promise<Response> {
       compression: named('compression'),
       sha256: named('sha256'),
       recipient: named('recipient'),
+      allow_empty: named('allow_empty'),
     },
     client_metadata: given ?? null,
     length,
   });
   const id = view.backup_id;
-  const piece = { offset: 0, length: null, checksum };
+  const piece = { offset: 0, length: null, digests };
   const after = withPiece ? await orTerminate(c, id, appendPiece(c, id, { kind: 'granted' }, piece)) : view;
   const address = `/tus/${id}`;
   c.header('location', isSigned(new URL(c.req.url)) ? `${address}?${UPLOAD_KEY}=${secret}` : address);
@@ -137,8 +141,8 @@ async function patch(c: AppContext): Promise<Response> {
   const offset = bytesIn('Upload-Offset', c.req.header('upload-offset'));
   if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the piece begins.');
   const length = bytesIn('Upload-Length', c.req.header('upload-length'));
-  const checksum = parseChecksum(c.req.header('upload-checksum'));
-  const piece = { offset, length, checksum };
+  const digests = [...parseChecksum(c.req.header('upload-checksum')), ...chunkDigests(c)];
+  const piece = { offset, length, digests };
   const view = await appendPiece(c, uploadIdOf(c), access, piece);
   c.header('upload-offset', String(view.offset));
   return answer(c, 204, view);

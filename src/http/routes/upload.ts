@@ -1,13 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
-import type { Pieces } from '../../shared/streams.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
+import { checkIsNoForm, checkIsWhole, checkNotEncoded } from '../body-headers.ts';
 import { RECEIPT } from '../examples.ts';
 import { forToken, forTokenOrLink, header, json, problems, UPLOAD_CODES } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
-import { bodyPieces, contentLength } from '../request-body.ts';
+import { checkedBody, contentLength } from '../request-body.ts';
 import { ReceiptSchema, UploadOptions } from '../schemas.ts';
 import { orderOf, withLink } from '../upload-order.ts';
 import { checkOptions } from '../validation.ts';
@@ -61,12 +61,17 @@ const putUpload = createRoute({
 
 export function uploadRoutes(app: App): void {
   app.openapi(postUpload, async (c) => {
-    const body = bodyPieces(c);
+    const body = await orTellJob(c, 'upload', c.req.query('job_id'), () => {
+      const { headers } = c.req.raw;
+      checkIsWhole(headers);
+      checkNotEncoded(headers, 'A form is sent as it is; send an encoded file by PUT to /backup/upload/{name}.');
+      return checkedBody(c);
+    });
     try {
       return await storeForm(c, body);
     } catch (error) {
       // The parts of a form hold the body until they are left: unlock it, so that the rest can be drained.
-      await body.return();
+      await body.pieces.return();
       throw error;
     }
   });
@@ -74,11 +79,19 @@ export function uploadRoutes(app: App): void {
   const raw = async (c: AppContext) => {
     const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
     const given = queryOptions(c);
-    const order = await orTellJob(c, 'upload', given.job_id, () =>
-      orderOf(c, decodePath(name), given, c.req.header('content-type')),
-    );
+    const { order, body } = await orTellJob(c, 'upload', given.job_id, () => {
+      const { headers } = c.req.raw;
+      checkIsWhole(headers);
+      checkNotEncoded(headers, 'Send the file as it is.');
+      checkIsNoForm(headers.get('content-type'));
+      return { body: checkedBody(c), order: orderOf(c, decodePath(name), given, c.req.header('content-type')) };
+    });
     const total = contentLength(c);
-    return store(c, { ...order, total, exact: total > 0, content: bodyPieces(c), ending: async () => order.sha256 });
+    const ending = async () => {
+      body.checkDigests();
+      return order.sha256;
+    };
+    return store(c, { ...order, total, exact: total > 0, content: body.pieces, ending });
   };
   app.openapi(putUpload, raw);
   app.put('/backup/upload/*', needsOrLink('write'), raw);
@@ -90,9 +103,9 @@ function queryOptions(c: AppContext): Record<string, string> {
   return { ...c.req.query(), ...(recipients && { recipient: recipients.join(',') }) };
 }
 
-async function storeForm(c: AppContext, body: Pieces) {
+async function storeForm(c: AppContext, body: ReturnType<typeof checkedBody>) {
   const form = await orTellJob(c, 'upload', c.req.query('job_id'), () =>
-    openForm(body, c.req.header('content-type') ?? '', contentLength(c)),
+    openForm(body.pieces, c.req.header('content-type') ?? '', contentLength(c)),
   );
   const given = { ...queryOptions(c), ...form.fields };
   const order = await orTellJob(c, 'upload', given.job_id, () =>
@@ -105,6 +118,7 @@ async function storeForm(c: AppContext, body: Pieces) {
     content: form.file.content,
     ending: async () => {
       const late = await form.ending();
+      body.checkDigests();
       return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
     },
   });

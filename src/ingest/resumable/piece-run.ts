@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { DigestCheck, DigestMismatch, type ExpectedDigest } from '../../codec/digest.ts';
 import { pipeline } from '../../codec/pipeline.ts';
 import { meter, rateLimit } from '../../codec/stages.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -12,13 +12,8 @@ import { checkFits, type PieceOrder, UploadTooLong } from './upload-record.ts';
 
 /** What a sender says of its piece. `length` is that of the upload, also where an earlier piece had told it. */
 export interface Piece extends PieceOrder {
-  /** Of the piece: it then counts as a whole, or not at all. */
-  readonly checksum: PieceChecksum | null;
-}
-
-export interface PieceChecksum {
-  readonly algorithm: 'sha1' | 'sha256';
-  readonly hex: string;
+  /** Digests of the chunk's bytes. With any, the chunk counts as a whole or not at all. */
+  readonly digests: readonly ExpectedDigest[];
 }
 
 export class PieceMismatch extends VaultError {
@@ -67,10 +62,14 @@ export class PieceRun {
     this.#leaving.abort(reason);
   }
 
+  get #isAllOrNothing(): boolean {
+    return this.#piece.digests.length > 0;
+  }
+
   /** Makes durable what has come so far, so that it can be told; not of a piece that counts as a whole. */
   checkpoint(): void {
     const writer = this.#writer;
-    if (!writer || this.#piece.checksum || this.#leaving.signal.aborted) return;
+    if (!writer || this.#isAllOrNothing || this.#leaving.signal.aborted) return;
     // The end is noted by the run itself.
     if (writer.offset !== this.#piece.length) this.#note(writer);
   }
@@ -122,28 +121,32 @@ export class PieceRun {
     report: () => void,
   ): Promise<void> {
     const { uploadRate } = this.#rooms;
-    const { checksum, length } = this.#piece;
-    const hash = checksum && createHash(checksum.algorithm);
+    const { digests, length } = this.#piece;
+    const check = new DigestCheck(digests);
     const sent = pipeline(untilAborted(fromSender(body), this.#leaving.signal));
     const limited = uploadRate === null ? sent : sent.through(rateLimit(uploadRate));
     const capped = limited.through(meter((piece) => checkFits(writer.offset + piece.length, length, maxBytes)));
     let noted = Date.now();
     for await (const piece of capped) {
-      hash?.update(piece);
+      check.update(piece);
       await writer.write(piece);
       report();
       if (Date.now() - noted < CHECKPOINT_MS) continue;
       this.checkpoint();
       noted = Date.now();
     }
-    if (hash && hash.digest('hex') !== checksum.hex) throw new PieceMismatch();
+    try {
+      check.check();
+    } catch (error) {
+      throw error instanceof DigestMismatch ? new PieceMismatch() : error;
+    }
   }
 
   /** What came before a failure counts; but of more bytes than there may be, a sender's mistake, nothing is believed. */
   async #endEarly(writer: ResumableWriter, error: unknown): Promise<void> {
     const { signal } = this.#leaving;
     try {
-      if (this.#piece.checksum || error instanceof UploadTooLong || signal.aborted) return;
+      if (this.#isAllOrNothing || error instanceof UploadTooLong || signal.aborted) return;
       await writer.settle();
       if (!signal.aborted) this.#note(writer);
     } finally {

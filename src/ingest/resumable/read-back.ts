@@ -2,7 +2,7 @@ import type { ArchiveSummary, Backup, Encryption } from '../../catalogue/backups
 import { MalformedAge } from '../../codec/age.ts';
 import type { AgeSealing } from '../../codec/age-sealer.ts';
 import { updateCrc32 } from '../../codec/crc32.ts';
-import { sha256Digest } from '../../codec/digest.ts';
+import { DigestCheck, sha256Digest } from '../../codec/digest.ts';
 import { type Pipeline, pipeline } from '../../codec/pipeline.ts';
 import { readStoredPoints } from '../../codec/seekable/seek-table-points.ts';
 import { isAge, isEnoughToSniff } from '../../codec/sniff.ts';
@@ -43,8 +43,8 @@ export class StoredOtherwise extends VaultError {
  *     object → digest → (age) → frames → content → length, CRC-32, digest → members of an archive
  *
  * The pieces came through many requests, so no digest of them could be kept; their CRC-32 could, and ties what is stored
- * to what came. Rejects with {@link StoredOtherwise} where the two differ, with ChecksumMismatch where the sender expected
- * another content, and with what the storage failed of. Can be done again at any time.
+ * to what came. Rejects with {@link StoredOtherwise} where the two differ, with ChecksumMismatch or DigestMismatch where the
+ * sender expected other bytes, and with what the storage failed of. Can be done again at any time.
  *
  * @param sealing how the object was encrypted, where it was
  * @param onRead told of the content that was read, in bytes; what it throws ends the reading
@@ -62,12 +62,14 @@ export async function readBack(
   const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   const storedDigest = sha256Digest();
   const contentDigest = sha256Digest();
+  const sentDigests = new DigestCheck(record.sent_digests);
   let bytes = 0;
   let crc32 = 0;
   const turn = takingTurns();
   const compare = (piece: Uint8Array, upTo: number) => {
     bytes = upTo;
     crc32 = updateCrc32(crc32, piece);
+    sentDigests.update(piece);
     onRead(upTo);
     // Who asks where the upload stands would else wait for its end.
     return turn(piece.length);
@@ -88,6 +90,7 @@ export async function readBack(
   if (bytes !== written.offset || crc32 !== written.crc32) {
     throw new StoredOtherwise(`${bytes} of ${written.offset} bytes, CRC-32 ${crc32} instead of ${written.crc32}`);
   }
+  sentDigests.check();
   const checksum = hex(contentDigest.digest());
   if (record.sha256 !== null && record.sha256 !== checksum) throw new ChecksumMismatch(checksum);
   return {

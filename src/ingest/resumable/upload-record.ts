@@ -7,6 +7,7 @@
  * Transitions take a record and give a new one, or throw what refuses them. The session (upload-session.ts) stores it.
  */
 import type { Compression } from '../../catalogue/backups.ts';
+import type { ExpectedDigest } from '../../codec/digest.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { SESSION_KEPT_MS } from '../../shared/limits.ts';
 import type { OpenUpload } from '../../store/object-store.ts';
@@ -25,6 +26,10 @@ export interface SessionOrder {
   readonly default_recipients: readonly string[];
   /** The checksum that the sender expects of the whole content. */
   readonly sha256: string | null;
+  /** Digests that the sender expects of all bytes as it sends them. */
+  readonly sent_digests: readonly ExpectedDigest[];
+  /** Whether a file of no bytes is meant. */
+  readonly allow_empty: boolean;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** What the sender's protocol wants back as it came. */

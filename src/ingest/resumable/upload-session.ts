@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
+import { DigestMismatch } from '../../codec/digest.ts';
 import { JobRunning } from '../../progress/publisher.ts';
 import { bytesFromHex } from '../../shared/bytes.ts';
 import { drainOnceFree } from '../../shared/drain.ts';
@@ -303,7 +304,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     #finalFailure(met: unknown): UploadFailure | null {
       const error = isUploadLost(met) ? new StoredOtherwise(met) : met;
       if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
-      const final = [StoredOtherwise, ChecksumMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
+      const final = [StoredOtherwise, ChecksumMismatch, DigestMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
         (kind) => error instanceof kind,
       );
       return final && error instanceof VaultError ? { code: error.code, detail: error.message } : null;

@@ -253,6 +253,7 @@ export class TusUpload {
       ...(level && { level: String(level) }),
       ...(sha256 && { sha256: said }),
       ...(this.recipient && { recipient: this.recipient }),
+      ...(this.content.bytes.length === 0 && { allow_empty: 'true' }),
       made_by: 'chaos',
     };
     return Object.entries(pairs)

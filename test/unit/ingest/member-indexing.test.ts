@@ -30,6 +30,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     level: 1,
     compression: 'none',
     recipients: null,
+    allow_empty: true,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

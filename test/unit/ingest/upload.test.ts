@@ -37,6 +37,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     level: 1,
     compression: 'none',
     recipients: null,
+    allow_empty: false,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

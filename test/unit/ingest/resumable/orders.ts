@@ -24,6 +24,8 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
     recipients: null,
     default_recipients: [],
     sha256: null,
+    sent_digests: [],
+    allow_empty: true,
     max_bytes: 64 * MIB,
     client_metadata: null,
     secret_hash: 'aa'.repeat(32),

@@ -240,6 +240,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     level: 1,
     compression,
     recipients: null,
+    allow_empty: false,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,

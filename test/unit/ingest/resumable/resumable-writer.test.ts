@@ -191,6 +191,7 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
     level: 1,
     compression,
     recipients: null,
+    allow_empty: false,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,

@@ -23,7 +23,7 @@ import { newId } from './orders.ts';
 export const GRANTED: SessionAccess = { kind: 'granted' };
 
 export function pieceAt(offset: number, more: Partial<Piece> = {}): Piece {
-  return { offset, bytes: null, length: null, checksum: null, ...more };
+  return { offset, bytes: null, length: null, digests: [], ...more };
 }
 
 /** A body whose sender does what the test says, and until then nothing. */

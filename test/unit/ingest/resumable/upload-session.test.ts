@@ -179,7 +179,7 @@ describe('a piece', () => {
     const id = await created(content.length);
     const part = content.slice(0, 5_000_000);
     const hex = await sha256Hex(part);
-    const checksum = (of: string) => pieceAt(0, { checksum: { algorithm: 'sha256', hex: of } });
+    const checksum = (of: string) => pieceAt(0, { digests: [{ algorithm: 'sha256', hex: of }] });
     await expect(uploads.append(id, GRANTED, checksum('ab'.repeat(32)), bodyOf(part))).rejects.toMatchObject({
       code: 'chunk-checksum-mismatch',
     });
@@ -223,8 +223,8 @@ describe('of two pieces at once', () => {
   it('the newer may say other bytes for what was not durable', async () => {
     const id = await created(content.length);
     const old = new Sender().send(new Uint8Array(9 * MIB - 1));
-    const checksum = { algorithm: 'sha1', hex: '00'.repeat(20) } as const;
-    const superseded = failureOf(uploads.append(id, GRANTED, pieceAt(0, { checksum }), old.body));
+    const digest = { algorithm: 'sha1', hex: '00'.repeat(20) } as const;
+    const superseded = failureOf(uploads.append(id, GRANTED, pieceAt(0, { digests: [digest] }), old.body));
     await scheduler.wait(50);
     await append(id, 0, content.length);
     old.end();
