@@ -19,6 +19,7 @@ import { IsolateBudget } from './shared/isolate-budget.ts';
 import { type IsolateMemory, isolateMemory } from './shared/isolate-memory.ts';
 import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
+import type { PeerLimits } from './shared/watchdog.ts';
 import { ObjectStore } from './store/object-store.ts';
 
 /** The bindings of `wrangler.toml`; variables and secrets stand beside them. Nobody below knows it. */
@@ -40,6 +41,7 @@ export interface Services {
   readonly engine: ZstdEngine;
   readonly budget: IsolateBudget;
   readonly memory: IsolateMemory;
+  readonly readerLimits: PeerLimits;
   readonly defaultRecipients: readonly string[];
   readonly uploadRate: number | null;
   readonly indexes: OpenIndexes;
@@ -77,6 +79,7 @@ export function services(env: Env): Services {
     engine,
     budget,
     memory,
+    readerLimits: { idleMs: config.downloadIdleMs, minRate: config.minRate },
     defaultRecipients: config.defaultRecipients.map(checkRecipient),
     uploadRate: config.uploadRate,
     indexes: new LRUCache<string, MemberIndex>({

@@ -4,8 +4,13 @@ import { RUN_COLUMNS, type RunRecord } from './jobs.ts';
 /** The tables that may leave the vault. Tokens and links may not. */
 export type ExportTable = 'backups' | 'jobs';
 
+export interface ExportRow {
+  readonly key: string;
+  readonly record: Backup | RunRecord;
+}
+
 export interface ExportPage {
-  readonly rows: (Backup | RunRecord)[];
+  readonly rows: ExportRow[];
   /** The key of the last row, to ask for the next page with; null where this is the last page. */
   readonly after: string | null;
 }
@@ -21,23 +26,21 @@ export async function exportPage(
   limit: number,
 ): Promise<ExportPage> {
   const rows = table === 'backups' ? await backupsAfter(db, after, limit) : await jobsAfter(db, after, limit);
-  const last = rows.at(-1);
-  if (!last || rows.length < limit) return { rows, after: null };
-  return { rows, after: 'run_id' in last ? last.run_id : last.backup_id };
+  return { rows, after: rows.length < limit ? null : (rows.at(-1)?.key ?? null) };
 }
 
-async function backupsAfter(db: D1Database, after: string | null, limit: number): Promise<Backup[]> {
+async function backupsAfter(db: D1Database, after: string | null, limit: number): Promise<ExportRow[]> {
   const { results } = await db
     .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id > ?1 ORDER BY backup_id LIMIT ?2`)
     .bind(after ?? '', limit)
     .all<BackupRow>();
-  return results.map(backupOf);
+  return results.map((row) => ({ key: row.backup_id, record: backupOf(row) }));
 }
 
-async function jobsAfter(db: D1Database, after: string | null, limit: number): Promise<RunRecord[]> {
+async function jobsAfter(db: D1Database, after: string | null, limit: number): Promise<ExportRow[]> {
   const { results } = await db
     .prepare(`SELECT ${RUN_COLUMNS} FROM jobs WHERE run_id > ?1 ORDER BY run_id LIMIT ?2`)
     .bind(after ?? '', limit)
     .all<RunRecord>();
-  return results;
+  return results.map((record) => ({ key: record.run_id, record }));
 }

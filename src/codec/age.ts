@@ -11,8 +11,9 @@ import { ByteReader } from '../shared/byte-reader.ts';
 import { release } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import { AGE_HEADER_BYTES } from '../shared/limits.ts';
+import type { ByteSpan, ReadSpan } from '../shared/seek-points.ts';
 import type { Pieces, Stage } from '../shared/streams.ts';
-import { ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
+import { CHUNK_BYTES, ChunkCipher, ChunkCutter, SEALED_BYTES, TAG_BYTES } from './age-chunks.ts';
 import { AGE_ARMOR_BEGIN, AGE_VERSION_LINE } from './age-header.ts';
 import { checkIdentity, checkRecipients } from './age-keys.ts';
 import { AgeSealer, type AgeSealing, NONCE_BYTES, payloadKey } from './age-sealer.ts';
@@ -79,15 +80,70 @@ export function ageDecrypt(identity: string): Stage {
   return async function* ageDecrypted(source) {
     const reader = new ByteReader(source);
     try {
-      const fileKey = await openHeader(await readHeader(reader), checked);
-      const nonce = (await reader.fill(NONCE_BYTES)).slice(0, NONCE_BYTES);
-      if (nonce.length < NONCE_BYTES) throw new MalformedAge('the data ends before its payload', reader.position);
-      reader.consume(NONCE_BYTES);
-      yield* openPayload(reader, new ChunkCipher(payloadKey(fileKey, nonce)));
+      const key = await openKey(reader, checked);
+      yield* openPayload(reader, new ChunkCipher(key), reader.position);
     } finally {
       await reader.close();
     }
   };
+}
+
+/** The content of an age file, at any offset. */
+export interface AgeContent {
+  readonly contentBytes: number;
+  /** Chunks as ageDecrypt has them. A read to the content's end also verifies that the file ends where it should. */
+  readonly read: ReadSpan;
+}
+
+/** Opens the header of the age file of `fileBytes` that `read` reads, in one read. Throws as {@link ageDecrypt}. */
+export async function openAge(read: ReadSpan, fileBytes: number, identity: string): Promise<AgeContent> {
+  const checked = checkIdentity(identity);
+  const reader = new ByteReader(read({ offset: 0, length: Math.min(fileBytes, AGE_HEADER_BYTES + NONCE_BYTES) }));
+  try {
+    const key = await openKey(reader, checked);
+    const start = reader.position;
+    const chunks = Math.max(1, Math.ceil((fileBytes - start) / SEALED_BYTES));
+    const payload: Payload = { key, start, contentBytes: Math.max(0, fileBytes - start - chunks * TAG_BYTES) };
+    return { contentBytes: payload.contentBytes, read: (span) => openSpan(read, fileBytes, payload, span) };
+  } finally {
+    await reader.close();
+  }
+}
+
+interface Payload {
+  readonly key: Uint8Array;
+  /** Where it begins in the file. */
+  readonly start: number;
+  readonly contentBytes: number;
+}
+
+async function* openSpan(
+  read: ReadSpan,
+  fileBytes: number,
+  { key, start, contentBytes }: Payload,
+  span: ByteSpan,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (span.length === 0 && contentBytes > 0) return;
+  const firstChunk = Math.floor(span.offset / CHUNK_BYTES);
+  const endChunk = Math.ceil((span.offset + span.length) / CHUNK_BYTES);
+  const toEnd = span.offset + span.length >= contentBytes;
+  const from = start + firstChunk * SEALED_BYTES;
+  // One byte of the next chunk shows that none of these is the last.
+  const end = toEnd ? fileBytes : Math.min(fileBytes, start + endChunk * SEALED_BYTES + 1);
+  const reader = new ByteReader(read({ offset: from, length: end - from }));
+  let skipped = span.offset - firstChunk * CHUNK_BYTES;
+  let left = span.length;
+  try {
+    for await (const chunk of openPayload(reader, new ChunkCipher(key, firstChunk), start, from)) {
+      const wanted = chunk.subarray(skipped, skipped + left);
+      skipped = 0;
+      left -= wanted.length;
+      if (wanted.length > 0) yield wanted;
+      if (left === 0 && !toEnd) return;
+    }
+  } finally {
+    await reader.close();
+  }
 }
 
 /**
@@ -101,17 +157,31 @@ export function ageOpen({ key, header }: AgeSealing): Stage {
       const begins = (await reader.fill(header.length)).subarray(0, header.length);
       if (Buffer.compare(begins, header) !== 0) throw new MalformedAge('the header is not the one that was made', 0);
       reader.consume(header.length);
-      yield* openPayload(reader, new ChunkCipher(key));
+      yield* openPayload(reader, new ChunkCipher(key), reader.position);
     } finally {
       await reader.close();
     }
   };
 }
 
-async function* openPayload(reader: ByteReader, cipher: ChunkCipher): AsyncGenerator<Uint8Array, void, undefined> {
+/** The key of the payload; the reader stands at its first chunk afterwards. */
+async function openKey(reader: ByteReader, identity: string): Promise<Uint8Array> {
+  const fileKey = await openHeader(await readHeader(reader), identity);
+  const nonce = (await reader.fill(NONCE_BYTES)).slice(0, NONCE_BYTES);
+  if (nonce.length < NONCE_BYTES) throw new MalformedAge('the data ends before its payload', reader.position);
+  reader.consume(NONCE_BYTES);
+  return payloadKey(fileKey, nonce);
+}
+
+/** @param payloadStart where the payload begins in the file; `from` is where the reader's first chunk begins */
+async function* openPayload(
+  reader: ByteReader,
+  cipher: ChunkCipher,
+  payloadStart: number,
+  from = payloadStart,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const cutter = new ChunkCutter(SEALED_BYTES);
-  let offset = reader.position;
-  const start = offset;
+  let offset = from;
   try {
     for await (const part of rest(reader)) {
       for (const sealed of cutter.cut(part)) {
@@ -127,7 +197,7 @@ async function* openPayload(reader: ByteReader, cipher: ChunkCipher): AsyncGener
     const chunk = cipher.open(sealed, true);
     if (!chunk) throw new MalformedAge('the last chunk is damaged, or not the last', offset);
     if (chunk.length > 0) yield chunk;
-    else if (offset > start) throw new MalformedAge('the last chunk is empty', offset);
+    else if (offset > payloadStart) throw new MalformedAge('the last chunk is empty', offset);
     release(chunk);
   } finally {
     cutter.release();

@@ -2,7 +2,7 @@
 import { crc32, createGzip } from 'node:zlib';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { VaultError } from '../shared/errors.ts';
-import { GZIP_PIECE_BYTES, MEMORY } from '../shared/limits.ts';
+import { GZIP_LEVEL, GZIP_PIECE_BYTES } from '../shared/limits.ts';
 import type { Stage } from '../shared/streams.ts';
 import { PushTransform } from './push-transform.ts';
 import { RawInflater } from './raw-inflater.ts';
@@ -45,7 +45,7 @@ export class GzipTooLarge extends VaultError {
  */
 export function gzipEncode(): Stage {
   return async function* gzipEncoded(source) {
-    const gzip = new PushTransform(createGzip({ level: MEMORY.operations.gzip.level, chunkSize: CHUNK_BYTES }));
+    const gzip = new PushTransform(createGzip({ level: GZIP_LEVEL, chunkSize: CHUNK_BYTES }));
     try {
       for await (const piece of source) {
         for (let at = 0; at < piece.length; at += GZIP_PIECE_BYTES) {

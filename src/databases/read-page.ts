@@ -21,9 +21,15 @@ import { VaultError } from '../shared/errors.ts';
 import { D1_VALUE_BYTES, EXPORT_PAGE_BYTES, EXPORT_PIECE_BYTES, EXPORT_SLICE_BYTES } from '../shared/limits.ts';
 import { literal, type Table } from './table.ts';
 
+export interface Row {
+  /** What to ask with for the rows after it. */
+  readonly key: string;
+  /** JSON, in pieces that are made as they are taken, once. */
+  readonly text: Iterable<string>;
+}
+
 export interface Page {
-  /** JSON text of one row each, in pieces that are made as they are taken, once. */
-  readonly rows: Iterable<Iterable<string>>;
+  readonly rows: Iterable<Row>;
   /** What to ask for the next page with; null after the last. */
   readonly after: string | null;
 }
@@ -69,11 +75,11 @@ export async function readPage(table: Table, after: string | null, rows: number)
     const decode = decoder(table);
     read = read.map(([key, bytes, hex]) => [key, bytes, hex === null ? null : decode(Buffer.from(hex, 'hex'))]);
   }
-  const found: (string | LargeRow)[] = [];
+  const found: Found[] = [];
   let bytes = 0;
   for (const [key, atMost, text] of read) {
     const row = text ?? (await readLargeRow(table, key));
-    if (row !== null) found.push(row);
+    if (row !== null) found.push({ key, row });
     bytes += atMost;
   }
   const last = read.at(-1);
@@ -81,22 +87,34 @@ export async function readPage(table: Table, after: string | null, rows: number)
   return { rows: rowTexts(table, found), after: last && !ended ? last[0] : null };
 }
 
+interface Found {
+  readonly key: string;
+  readonly row: string | LargeRow;
+}
+
 /** Small rows have their BLOBs converted a group at a time, so that little is held twice. */
-function* rowTexts(table: Table, rows: readonly (string | LargeRow)[]): Generator<Iterable<string>, void, undefined> {
+function* rowTexts(table: Table, found: readonly Found[]): Generator<Row, void, undefined> {
+  let keys: string[] = [];
   let group: string[] = [];
   let chars = 0;
-  for (const row of rows) {
+  for (const { key, row } of found) {
     if (typeof row === 'string') {
+      keys.push(key);
       group.push(row);
       chars += row.length;
       if (chars < EXPORT_PIECE_BYTES) continue;
     }
-    for (const text of withBlobs(group)) yield [text];
+    yield* smallRows(keys, group);
+    keys = [];
     group = [];
     chars = 0;
-    if (typeof row !== 'string') yield largeRowText(table, row);
+    if (typeof row !== 'string') yield { key, text: largeRowText(table, row) };
   }
-  for (const text of withBlobs(group)) yield [text];
+  yield* smallRows(keys, group);
+}
+
+function* smallRows(keys: readonly string[], group: readonly string[]): Generator<Row, void, undefined> {
+  for (const [place, text] of withBlobs(group).entries()) yield { key: keys[place] ?? '', text: [text] };
 }
 
 async function query(table: Table, after: string | null, rows: number, form: 'text' | 'hex'): Promise<Read[]> {

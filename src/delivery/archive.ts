@@ -11,12 +11,12 @@ import type { ByteSpan, ReadSpan } from '../shared/seek-points.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { indexKey } from '../store/object-keys.ts';
 import { StoredDataLost } from '../store/stored-data-lost.ts';
-import type { DeliveryRooms } from './body.ts';
+import type { DeliveryDeps } from './body.ts';
 
 /** Indexes that this isolate has opened, by backup; they never change. Bounded by what they hold. */
 export type OpenIndexes = LRUCache<string, MemberIndex>;
 
-export interface ArchiveRooms extends DeliveryRooms {
+export interface ArchiveDeps extends DeliveryDeps {
   readonly indexes: OpenIndexes;
 }
 
@@ -42,7 +42,7 @@ export class MemberNotFound extends VaultError {
 }
 
 /** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, {@link BackupEncrypted}, StoredDataLost. */
-export async function openIndex({ store, engine, indexes }: ArchiveRooms, backup: Backup): Promise<MemberIndex> {
+export async function openIndex({ store, engine, indexes }: ArchiveDeps, backup: Backup): Promise<MemberIndex> {
   const known = indexes.get(backup.backup_id);
   if (known) return known;
   if (backup.encryption) throw new BackupEncrypted(backup.filename);

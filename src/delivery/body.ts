@@ -1,30 +1,42 @@
+import type { Backup } from '../catalogue/backups.ts';
 import { MalformedAge } from '../codec/age.ts';
 import { MalformedGzip } from '../codec/gzip.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../codec/zstd/zstd-decode.ts';
 import { VaultError } from '../shared/errors.ts';
-import { type IsolateBudget, withShare } from '../shared/isolate-budget.ts';
-import { MEMORY, READER_STALL_MS } from '../shared/limits.ts';
+import { type IsolateMemory, type Share, sharesInTurn } from '../shared/isolate-memory.ts';
+import { FIRST_FRAME_OPERATIONS } from '../shared/limits.ts';
 import { type ByteStream, type Pieces, pumpPieces } from '../shared/streams.ts';
+import type { PeerLimits } from '../shared/watchdog.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
-export interface DeliveryRooms {
+export interface DeliveryDeps {
   readonly store: ObjectStore;
   readonly engine: ZstdEngine;
-  readonly budget: IsolateBudget;
+  readonly memory: Pick<IsolateMemory, 'turns' | 'small' | 'windows'>;
+  /** What a reader must take to be waited for. */
+  readonly readerLimits: PeerLimits;
 }
 
-/** Takes the promise of a pump that works behind an answer; it never rejects. */
-export type KeepAlive = (pump: Promise<void>) => void;
+/** One client that a body goes to. */
+export interface Reader {
+  /** Who shares the isolate's turns with others: a token, a link. */
+  readonly holder: string;
+  /** Takes the promise of a pump that works behind an answer; it never rejects. */
+  readonly keepAlive: (pump: Promise<void>) => void;
+}
+
+/** What the log says of a download that broke. */
+export function brokenDownload({ backup_id }: Backup): BodyPlan['log'] {
+  return { event: 'download-broken', backup_id };
+}
 
 export interface BodyPlan {
-  /** For the log. */
-  readonly backup_id: string;
+  /** What the log says of a body that broke. */
+  readonly log: Readonly<Record<string, string>> & { readonly event: string };
   /** Exact bytes of the body, enforced by the runtime; null where they are known only at the end. */
   readonly length: number | null;
-  /** What is done, and so what the pieces hold of the isolate's memory while they flow. */
-  readonly operation: keyof typeof MEMORY.operations;
   /** The body; `signal` aborts when the client has gone. */
   readonly pieces: (signal: AbortSignal) => Pieces;
 }
@@ -44,25 +56,34 @@ export class StoredDataCorrupt extends VaultError {
  * A body that a pump of ours fills. Resolves when its first piece is there (or it has none): what is wrong up to then
  * is thrown, so that it can be told. What goes wrong later breaks the body, so that a short one never looks whole.
  */
-export async function openBody(budget: IsolateBudget, plan: BodyPlan, keepAlive: KeepAlive): Promise<ByteStream> {
-  const { length, operation, pieces } = plan;
-  const { budgetBytes } = MEMORY.operations[operation];
+export async function openBody(
+  limits: PeerLimits,
+  plan: BodyPlan,
+  keepAlive: Reader['keepAlive'],
+): Promise<ByteStream> {
+  const { length, pieces } = plan;
   const { readable, writable } = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
   const begun = Promise.withResolvers<void>();
-  const pumping = pumpPieces(
-    (signal) => announced(withShare(budget, budgetBytes, signal, pieces(signal)), begun.resolve),
-    writable,
-    { stallMs: READER_STALL_MS },
-  );
+  const pumping = pumpPieces((signal) => announced(pieces(signal), begun.resolve), writable, { limits });
   keepAlive(
     pumping.catch((error: unknown) => {
       begun.reject(asStored(error));
-      const event = { level: 'warn', event: 'download-broken', backup_id: plan.backup_id, cause: String(error) };
-      console.warn(JSON.stringify(event));
+      console.warn(JSON.stringify({ level: 'warn', ...plan.log, cause: String(error) }));
     }),
   );
   await begun.promise;
   return readable;
+}
+
+/**
+ * Turns to read and decode a frame each. The first is one of those for what is small, so that a small download never
+ * waits behind the rest of large ones.
+ */
+export function turnsOf({ memory }: DeliveryDeps, holder: string, signal: AbortSignal): () => Promise<Share> {
+  return sharesInTurn(
+    () => memory.small.acquire(holder, signal, FIRST_FRAME_OPERATIONS),
+    () => memory.turns.acquire(holder, signal),
+  );
 }
 
 /** What a decoder says of bytes that were stored here. */

@@ -1,9 +1,11 @@
 /** RFC 9110 for a body of bytes: conditions, then the range, then the answer. Downloads and members share it. */
+import type { Reader } from '../delivery/body.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
 import type { AppContext } from './app-env.ts';
 import { evaluateConditions } from './conditional.ts';
+import { INERT_HEADERS } from './content-type.ts';
 import { parseRange } from './range.ts';
 
 export interface ByteRepresentation {
@@ -16,6 +18,12 @@ export interface ByteRepresentation {
   readonly ranges: boolean;
   /** The body, or a span of it. Not called for HEAD. */
   open(span: ByteSpan | undefined): Promise<ByteStream>;
+}
+
+/** The client of this request, as a body's reader: it shares turns with the other requests of its token or link. */
+export function readerOf(c: AppContext): Reader {
+  const link = `link ${new URL(c.req.url).searchParams.get('signature')}`;
+  return { holder: c.get('credential')?.token_id ?? link, keepAlive: (pump) => c.executionCtx.waitUntil(pump) };
 }
 
 class PreconditionFailed extends VaultError {
@@ -53,6 +61,7 @@ async function answer(c: AppContext, representation: ByteRepresentation, useRang
   }
   const bodyBytes = span?.length ?? length;
   if (bodyBytes !== null) headers.set('content-length', String(bodyBytes));
+  for (const [name, value] of Object.entries(INERT_HEADERS)) headers.set(name, value);
   const status = span ? 206 : 200;
   if (c.req.raw.method === 'HEAD') return new Response(null, { status, headers });
   const body = await representation.open(span);

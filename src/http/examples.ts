@@ -172,7 +172,11 @@ export const CAPABILITIES = {
   memory: {
     isolate_transfer_bytes: 83_886_080,
     upload_bytes: 16_777_216,
-    decode_bytes: 16_777_216,
+    decode_bytes: 12_582_912,
+    decoding_at_once: 3,
+    slow_reader_bytes: 1_179_648,
+    stopped_reader_bytes: 131_072,
+    export_pages_at_once: 12,
     operations: { upload: { budget_bytes: 16_777_216, chunk_bytes: 4_194_304, level: 3, parallel_tasks: 2 } },
   },
 };

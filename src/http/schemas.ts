@@ -523,9 +523,13 @@ export const CapabilitiesSchema = z
     memory: z.object({
       isolate_transfer_bytes: bytes.openapi({ description: 'What all transfers of one isolate may hold together' }),
       upload_bytes: bytes,
-      decode_bytes: bytes,
+      decode_bytes: bytes.openapi({ description: 'What reading and decoding one frame holds, at most' }),
+      decoding_at_once: z.number().int().openapi({ description: 'Frames of one isolate that are decoded at once' }),
+      slow_reader_bytes: bytes.openapi({ description: 'What a download holds for a reader that is slow' }),
+      stopped_reader_bytes: bytes.openapi({ description: 'What it holds once the reader has stopped' }),
+      export_pages_at_once: z.number().int().openapi({ description: 'Pages of rows that one isolate holds at once' }),
       operations: z.record(z.string(), OperationMemorySchema).openapi({
-        description: 'By operation: upload, stored, decoded, gzip, range, member, directory, verify, export…',
+        description: 'Operations with a budget of their own: upload, piece, readback, import, restore',
       }),
     }),
   })

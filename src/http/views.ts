@@ -1,6 +1,14 @@
 import type { z } from '@hono/zod-openapi';
 import type { Backup } from '../catalogue/backups.ts';
-import { MEMORY, type OperationMemory } from '../shared/limits.ts';
+import {
+  DECODE_BYTES,
+  EXPORT_PAGES,
+  MEMORY,
+  type OperationMemory,
+  READER_CHUNK_BYTES,
+  READER_KEPT_BYTES,
+  TURNS_PER_ISOLATE,
+} from '../shared/limits.ts';
 import type { BackupSchema, CapabilitiesSchema, OperationMemorySchema } from './schemas.ts';
 
 /** A backup as clients see it. */
@@ -15,7 +23,11 @@ export function memoryView(): z.infer<typeof CapabilitiesSchema>['memory'] {
   return {
     isolate_transfer_bytes: isolateBytes,
     upload_bytes: operations.upload.budgetBytes,
-    decode_bytes: operations.decoded.budgetBytes,
+    decode_bytes: DECODE_BYTES,
+    decoding_at_once: TURNS_PER_ISOLATE,
+    slow_reader_bytes: READER_KEPT_BYTES + READER_CHUNK_BYTES,
+    stopped_reader_bytes: READER_CHUNK_BYTES,
+    export_pages_at_once: EXPORT_PAGES,
     operations: Object.fromEntries(
       Object.entries(operations).map(([name, operation]) => [name, operationView(operation)]),
     ),

@@ -8,6 +8,7 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ByteReader } from '../shared/byte-reader.ts';
 import { hex, release } from '../shared/bytes.ts';
+import type { Share } from '../shared/isolate-memory.ts';
 import { DECODE_READ_BYTES, FRAME_BYTES } from '../shared/limits.ts';
 import { readAhead } from '../shared/streams.ts';
 import { takingTurns } from '../shared/turns.ts';
@@ -20,6 +21,9 @@ import { readStoredFrame } from './stored-frame.ts';
 /** A frame and the piece that its end came with fit without growing. */
 const READER_BYTES = FRAME_BYTES + 2 * DECODE_READ_BYTES;
 
+/** What a check holds from its first byte to its last: the reader's buffer, and two pieces. */
+export const CHECK_BYTES = READER_BYTES + 2 * DECODE_READ_BYTES;
+
 /** What is broken and where, as {@link Damage} has it. */
 export type Fault = Omit<Damage, 'found_at'>;
 
@@ -31,27 +35,29 @@ export interface StoredCheck {
   readonly broken_frames: number;
 }
 
-export interface CheckRooms {
+export interface CheckDeps {
   readonly store: ObjectStore;
   readonly engine: ZstdEngine;
+  /** Resolves with a turn of the isolate to read and decode one frame. */
+  readonly turn: () => Promise<Share>;
 }
 
 /**
  * Reads a stored object back, once and in order, and compares all that is known of it: its size, the SHA-256 of its
- * bytes, the seek table, each frame with its checksum and its entry, the SHA-256 of the content. Holds two pieces, a
- * frame and its content. What the storage refuses to give is thrown (StorageFailed): that says nothing of the bytes.
+ * bytes, the seek table, each frame with its checksum and its entry, the SHA-256 of the content. Holds {@link CHECK_BYTES},
+ * and in a turn of the isolate the content of a frame. What the storage refuses to give is thrown (StorageFailed): that says nothing of the bytes.
  *
  * @param onRead told how many bytes of the object have been read; what it throws ends the reading
  */
 export async function checkStored(
-  rooms: CheckRooms,
+  deps: CheckDeps,
   backup: Backup,
   onRead: (bytes: number) => void,
 ): Promise<StoredCheck> {
-  const objectBytes = await rooms.store.size(dataKey(backup.backup_id));
+  const objectBytes = await deps.store.size(dataKey(backup.backup_id));
   if (objectBytes === null) return lost(MISSING);
   try {
-    return await checkObject(rooms, backup, objectBytes, onRead);
+    return await checkObject(deps, backup, objectBytes, onRead);
   } catch (error) {
     if (error instanceof StoredDataLost) return lost(error.how === 'missing' ? MISSING : CHANGED);
     throw error;
@@ -66,7 +72,7 @@ function lost(reason: string): StoredCheck {
 }
 
 async function checkObject(
-  { store, engine }: CheckRooms,
+  { store, engine, turn: frameTurn }: CheckDeps,
   backup: Backup,
   objectBytes: number,
   onRead: (bytes: number) => void,
@@ -84,7 +90,9 @@ async function checkObject(
   const pieces = readAhead(read);
   const reader = new ByteReader(pieces, Math.min(READER_BYTES, objectBytes));
   try {
-    const frames = await checkContent(reader, engine, backup, objectBytes, (span) => store.readBytes(key, span));
+    const frames = await checkContent(reader, { engine, turn: frameTurn }, backup, objectBytes, (span) =>
+      store.readBytes(key, span),
+    );
     await reader.skip(objectBytes - reader.position);
     const sizes = sizeFault(objectBytes, backup.stored_size);
     const bytesAgree = hex(storedDigest.digest()) === backup.stored_checksum;
@@ -123,10 +131,12 @@ interface ContentCheck {
   readonly content: ContentState;
 }
 
+type Decoding = Pick<CheckDeps, 'engine' | 'turn'>;
+
 /** Frames and seek table; of what is stored as it came, or encrypted, there is nothing to be said but by its digest. */
 async function checkContent(
   reader: ByteReader,
-  engine: ZstdEngine,
+  decoding: Decoding,
   { compression, encryption, checksum, file_size }: Backup,
   objectBytes: number,
   readBytes: ReadBytes,
@@ -136,7 +146,7 @@ async function checkContent(
   }
   const { frames } = compression;
   const table = await storedTable(readBytes, { storedBytes: objectBytes, contentBytes: file_size, frames });
-  const found = await checkFrames(reader, engine, frames, table.kind === 'whole' ? table.entries : null);
+  const found = await checkFrames(reader, decoding, frames, table.kind === 'whole' ? table.entries : null);
   const content = found.malformed.count > 0 ? 'unknown' : found.sha256 === checksum ? 'same' : 'different';
   const tableFault = tableFaultOf(table, found, content, reader.position);
   // Where a frame and its entry differ, the content's digest tells which of the two is not what was written.
@@ -202,7 +212,7 @@ interface FramesFound {
 /** Frames are independent: with `entries`, which tell where the next one begins, a broken one hides no other. */
 async function checkFrames(
   reader: ByteReader,
-  engine: ZstdEngine,
+  { engine, turn: frameTurn }: Decoding,
   frames: number,
   entries: readonly SeekEntry[] | null,
 ): Promise<FramesFound> {
@@ -215,6 +225,7 @@ async function checkFrames(
     const frame = checked++;
     const offset = reader.position;
     const entry = entries?.[frame];
+    const share = await frameTurn();
     try {
       const { content, checksum } = await readStoredFrame(reader, engine, entry);
       digest.update(content);
@@ -228,6 +239,8 @@ async function checkFrames(
       malformed.add({ reason: error.reason, frame, offset });
       if (!entry) break;
       await reader.skip(entry.compressedBytes);
+    } finally {
+      share.release();
     }
   }
   return { checked, malformed, unlisted, sha256: hex(digest.digest()) };

@@ -3,17 +3,16 @@ import { type Backup, recordVerification, type Verification } from '../catalogue
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { MEMORY } from '../shared/limits.ts';
+import { type IsolateMemory, sharesInTurn } from '../shared/isolate-memory.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import { checkStored, type Fault, type StoredCheck } from './check-stored.ts';
+import { CHECK_BYTES, checkStored, type Fault, type StoredCheck } from './check-stored.ts';
 
 export interface VerifyRooms {
   readonly store: ObjectStore;
   readonly catalogue: D1Database;
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
-  readonly budget: IsolateBudget;
+  readonly memory: Pick<IsolateMemory, 'turns' | 'windows'>;
 }
 
 export interface VerifyOrder {
@@ -51,7 +50,7 @@ export class BackupRemoved extends VaultError {
 export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: VerifyOrder): Promise<VerifyResult> {
   const run = await beginRun(rooms, backup, order);
   try {
-    const check = await checkWithinBudget(rooms, run);
+    const check = await checkInTurns(rooms, run);
     if (!run.job.alive()) throw new VerifyInterrupted();
     run.job.signal.throwIfAborted();
     const now = new Date().toISOString();
@@ -91,11 +90,13 @@ async function beginRun(
   return { backup, job_id, run_id, job: jobs.publisher(job_id, run_id, 'verify'), signal };
 }
 
-async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCheck> {
+async function checkInTurns(deps: VerifyRooms, run: Run): Promise<StoredCheck> {
+  const { turns, windows } = deps.memory;
   try {
-    const share = await rooms.budget.reserve(MEMORY.operations.verify.budgetBytes, run.signal);
+    const share = await windows.acquire(HOLDER, run.signal, CHECK_BYTES);
     try {
-      return await checkStored(rooms, run.backup, (bytes) => onRead(run, bytes));
+      const turn = sharesInTurn(() => turns.acquire(HOLDER, run.signal));
+      return await checkStored({ ...deps, turn }, run.backup, (bytes) => onRead(run, bytes));
     } finally {
       share.release();
     }
@@ -103,6 +104,9 @@ async function checkWithinBudget(rooms: VerifyRooms, run: Run): Promise<StoredCh
     throw run.signal?.aborted ? new VerifyInterrupted({ cause: error }) : error;
   }
 }
+
+/** Verifications share turns as one: together they never take more of the isolate than one client does. */
+const HOLDER = 'verify';
 
 function onRead({ backup, job, signal }: Run, bytes: number): void {
   signal?.throwIfAborted();

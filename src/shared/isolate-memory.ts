@@ -2,6 +2,7 @@ import { VaultError } from './errors.ts';
 import {
   BUSY_RETRY_SECONDS,
   BUSY_WAIT_MS,
+  EXPORT_PAGES,
   FLIGHT_WAIT_MS,
   FLIGHTS_PER_ISOLATE,
   FLIGHTS_PER_UPLOAD,
@@ -166,6 +167,28 @@ function dropOlder<T extends { readonly seenAt: number }>(entries: Set<T>, deadl
   for (const entry of entries) if (entry.seenAt < deadline) entries.delete(entry);
 }
 
+/**
+ * Shares that one operation takes one after the other. The first may find the isolate busy ({@link VaultBusy}). Later
+ * ones wait on, because what has begun could only be broken off.
+ */
+export function sharesInTurn(first: () => Promise<Share>, next = first): () => Promise<Share> {
+  let begun = false;
+  const untilFree = async (): Promise<Share> => {
+    try {
+      return await next();
+    } catch (error) {
+      if (!(error instanceof VaultBusy)) throw error;
+      return untilFree();
+    }
+  };
+  return async () => {
+    if (begun) return untilFree();
+    const share = await first();
+    begun = true;
+    return share;
+  };
+}
+
 /** The unfinished bytes of one transfer. */
 export interface RestAccount {
   /** Bytes that came, or with a negative number bytes that are no longer held. More bytes are a sign of life. */
@@ -270,6 +293,8 @@ export interface IsolateMemory {
   readonly small: Gate;
   /** Windows of streaming decoders, in bytes: they last as long as what is decoded. */
   readonly windows: Gate;
+  /** Pages of rows that go out. A reader that stops gives its page back, and reads it again later. */
+  readonly pages: Gate;
   readonly rest: RestLedger;
 }
 
@@ -279,6 +304,7 @@ export function isolateMemory(): IsolateMemory {
     flights: new Gate({ units: FLIGHTS_PER_ISOLATE, perHolder: FLIGHTS_PER_UPLOAD, waitMs: FLIGHT_WAIT_MS }),
     small: new Gate({ units: SMALL_OPERATIONS }),
     windows: new Gate({ units: WINDOW_BYTES, perHolder: WINDOW_BYTES_PER_HOLDER }),
+    pages: new Gate({ units: EXPORT_PAGES }),
     rest: new RestLedger(REST_BYTES),
   };
 }

@@ -55,6 +55,8 @@ export const FLIGHTS_PER_UPLOAD = 2;
 export const FLIGHT_WAIT_MS = 60_000;
 /** Operations of less than 1 MiB at once. */
 export const SMALL_OPERATIONS = 6;
+/** The first frame of a download counts as so many of them: two downloads begin at once, and go on under turns. */
+export const FIRST_FRAME_OPERATIONS = 3;
 /** Windows of streaming decoders of one isolate, and of one holder: zstd's default is 2 MiB, the largest is 8 MiB. */
 export const WINDOW_BYTES = 24 * MIB;
 export const WINDOW_BYTES_PER_HOLDER = 16 * MIB;
@@ -65,8 +67,21 @@ export const REST_CHECK_MS = 100;
 /** Fewer unfinished bytes than this are not worth a storage call. */
 export const REST_WORTH_BYTES = 64 * KIB;
 
-/** A reader of a decoded download that takes longer for one frame is dropped: it holds memory that others wait for. */
-export const READER_STALL_MS = 5 * 60_000;
+/** What a reader of decoded content is given at once, in a copy, so that the frame behind it can be dropped at any time. */
+export const READER_CHUNK_BYTES = 128 * KIB;
+/** A chunk that is pending for so long shows a slow reader: a fast one takes it in 0 to 2 ms, behind a proxy in 90. */
+export const READER_SLOW_MS = 150;
+/**
+ * Kept for a slow reader of the frame that is dropped. Reading a frame costs ten times what decoding it does, so less
+ * would have 24 readers at 200 KB/s keep the storage busy (256 KiB: an upload beside them took 15 s in place of 3).
+ */
+export const READER_KEPT_BYTES = MIB;
+/** A chunk that is pending for so long shows a reader that stopped: nothing is kept for it but the chunk. */
+export const READER_STOPPED_MS = 3_000;
+/** A reader that waits longer for its next turn closes the storage read that it has open, and what that holds. */
+export const TURN_PATIENCE_MS = 50;
+/** Content before an offset that is worth decoding again to go on from there; decoding does 400 MiB and more a second. */
+export const REDECODED_BYTES = 16 * MIB;
 
 /** Largest window a decoder accepts: RFC 9659, section 3, and what a 128 MB isolate can hold. */
 export const ZSTD_WINDOW_BYTES = 8 * MIB;
@@ -168,6 +183,8 @@ export const EXPORT_PAGE_ROWS = 1_000;
  * hundred, and of one megabyte one at a time.
  */
 export const EXPORT_PAGE_BYTES = 2 * MIB;
+/** Pages of one isolate that wait to be taken: of {@link EXPORT_PAGE_BYTES} at most, mostly a quarter of it. */
+export const EXPORT_PAGES = 12;
 /** A value that is too long to be read at once is read in slices, as hex of twice their length. */
 export const EXPORT_SLICE_BYTES = 512 * KIB;
 /** What goes out at once of an export, and what is made text at once; of BLOBs, which base64 takes by three bytes. */
@@ -307,7 +324,7 @@ export const MAX_IMPORT_ERRORS = 1_000;
 /** Default of `MAX_IMPORT_QUERIES`: what D1 takes of one request (D1 limits). */
 export const DEFAULT_IMPORT_QUERIES = 1_000;
 
-/** Members of a directory's tar that go out in one pass over the archive: a few MiB. */
+/** Members of a directory's tar that go out in one pass over the archive: 0.9 KiB each (measured, November 2026). */
 export const DIRECTORY_BATCH_MEMBERS = 5_000;
 
 /** What an isolate keeps of indexes (128 KiB or less each, mostly) and of seek tables that it has read. */
@@ -319,9 +336,8 @@ export const MEMBER_NAME_CHARS = 255;
 
 /** Content that gzip is given at once: what it makes of it stands in memory until it is taken. */
 export const GZIP_PIECE_BYTES = 256 * KIB;
-/** Of one member in a directory's batch, and of the index's block that it came from: 0.9 KiB each (measured, November 2026). */
-const BATCH_MEMBER_BYTES = KIB;
-
+/** gzip's own default. */
+export const GZIP_LEVEL = 6;
 /** What one of an operation may hold of the isolate while it runs, and the sizes that this is made of. */
 export interface OperationMemory {
   /**
@@ -345,8 +361,8 @@ export interface MemoryConfiguration {
   readonly operations: Readonly<Record<string, OperationMemory>>;
 }
 
-/** Compressed bytes that are read, and read ahead; one frame of them; its content, on its way out. */
-const DECODE_BYTES = 3 * FRAME_BYTES;
+/** What a turn holds: compressed bytes that are read, and read ahead; one frame of them; its content. */
+export const DECODE_BYTES = 3 * FRAME_BYTES;
 
 /**
  * What is read at once; the row that comes in and its text; of the batch that is gathered and those in work, texts and
@@ -383,33 +399,6 @@ export const MEMORY = {
     readback: {
       budgetBytes: DECODE_BYTES + FRAME_BYTES + 2 * INDEX_RUN_BYTES + INDEX_MERGE_BYTES,
       chunkBytes: DECODE_READ_BYTES,
-    },
-    /** Stored bytes as they are, whole or a range of them: one buffer. */
-    stored: { budgetBytes: STORED_READ_BYTES, chunkBytes: STORED_READ_BYTES },
-    /** Content that is decoded on the way. */
-    decoded: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
-    /** The same as gzip: a piece, its copy in the codec, what it gives, and the codec. The level is gzip's own default. */
-    gzip: { budgetBytes: DECODE_BYTES + 4 * GZIP_PIECE_BYTES, chunkBytes: GZIP_PIECE_BYTES, level: 6 },
-    /** A range of decoded content: its frames, one after the other. */
-    range: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
-    /** A file of an archive, or a range of it: the same, through one more layer that holds a window, and no frame. */
-    member: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
-    /** A directory of an archive: the same, and the members of a batch. */
-    directory: {
-      budgetBytes: DECODE_BYTES + DIRECTORY_BATCH_MEMBERS * BATCH_MEMBER_BYTES,
-      chunkBytes: DECODE_READ_BYTES,
-      batch: DIRECTORY_BATCH_MEMBERS,
-    },
-    /** Reads as a decoded download does, and throws the content away. */
-    verify: { budgetBytes: DECODE_BYTES, chunkBytes: DECODE_READ_BYTES },
-    /**
-     * A page of rows, as the database gave them, as text and as bytes; and a row as large as one can be, several times over.
-     * With rows of 1.9 MB, all BLOB, 15 MiB were held in all, and 3 while the reader rested (November 2026).
-     */
-    export: {
-      budgetBytes: 4 * EXPORT_PAGE_BYTES + 7 * D1_VALUE_BYTES,
-      chunkBytes: EXPORT_PAGE_BYTES,
-      batch: EXPORT_PAGE_ROWS,
     },
     /** Rows into a table. */
     import: {

@@ -68,6 +68,11 @@ export function encodedAt(points: SeekPoints, index: number): number {
   return points.encoded[index] ?? points.encodedBytes;
 }
 
+/** The most content between two points: what reading on at any offset may decode in vain. */
+export function largestGroup(points: SeekPoints): number {
+  return points.content.reduce((most, at, i) => Math.max(most, contentAt(points, i + 1) - at), 0);
+}
+
 /** Points for what is found only from its start. */
 export function singlePoint(encodedBytes: number, contentBytes: number): SeekPoints {
   return { encoded: [0], content: [0], encodedBytes, contentBytes };

@@ -1,6 +1,7 @@
-import { unlessAborted, withinTime } from './abort.ts';
+import { unlessAborted } from './abort.ts';
 import { concat, release } from './bytes.ts';
 import { pieceReader } from './piece-reader.ts';
+import { type PeerLimits, Watchdog, watched } from './watchdog.ts';
 
 /**
  * How bytes move through the vault.
@@ -183,8 +184,8 @@ export function stagePair(stage: Stage, { pieceBytes, length }: { pieceBytes: nu
 
 /**
  * Writes all pieces and closes. On a failure of the source `writable` is aborted with it; on a failure of the writable
- * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller. A reader that
- * takes longer than `stallMs` for one piece counts as gone, since it holds what others wait for.
+ * (its reader has gone) the source is left by return(). Either way the error is thrown to the caller. With `limits`, a
+ * reader that stalls counts as gone: PeerStalled is thrown.
  *
  * A source that is given as a function gets a signal, which aborts the moment the reader is known to have gone or the
  * pump fails: whatever the source waits for (a read ahead, a share, a pause between tries) it then leaves at once. The
@@ -194,8 +195,10 @@ export function stagePair(stage: Stage, { pieceBytes, length }: { pieceBytes: nu
 export async function pumpPieces(
   source: Pieces | ((signal: AbortSignal) => Pieces),
   writable: WritableStream<Uint8Array>,
-  { stallMs, signal }: { stallMs?: number; signal?: AbortSignal } = {},
+  { limits, signal }: { limits?: PeerLimits; signal?: AbortSignal } = {},
 ): Promise<void> {
+  const watchdog = limits && new Watchdog(limits);
+  const taken = (work: Promise<void>, bytes: number) => (watchdog ? watched(work, watchdog, () => bytes) : work);
   const writer = writable.getWriter();
   const leaving = new AbortController();
   writer.closed.catch((reason: unknown) => leaving.abort(reason));
@@ -203,12 +206,10 @@ export async function pumpPieces(
   try {
     for await (const piece of typeof source === 'function' ? source(left) : source) {
       left.throwIfAborted();
-      if (piece.length === 0) continue;
+      const { length } = piece;
+      if (length === 0) continue;
       // Told before the loop is left: leaving waits for a pull that is under way.
-      await (stallMs === undefined
-        ? writer.write(piece)
-        : withinTime(writer.write(piece), stallMs, 'the reader took nothing')
-      ).catch((error: unknown) => {
+      await taken(writer.write(piece), length).catch((error: unknown) => {
         leaving.abort(error);
         throw error;
       });

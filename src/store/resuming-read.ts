@@ -9,6 +9,11 @@ import type { ObjectStore, OpenObject } from './object-store.ts';
 import { isTransient, StorageFailed } from './r2-errors.ts';
 import { StoredDataLost } from './stored-data-lost.ts';
 
+/** The version of an object that a read is bound to; its ETag once one is opened. */
+export interface ObjectVersion {
+  etag?: string;
+}
+
 export interface ResumingReadOptions {
   /** Bytes of a piece, and what is held. */
   readonly pieceBytes: number;
@@ -18,8 +23,8 @@ export interface ResumingReadOptions {
   readonly objectBytes?: number | undefined;
   /** Aborting it cancels the stream at once, also during a read or a wait, and ends the pieces with its reason. */
   readonly signal?: AbortSignal | undefined;
-  /** This span of the object, opened before. Who never pulls a piece cancels it himself. */
-  readonly first?: OpenObject | undefined;
+  /** Shared by several reads of one object: the first read sets its version, and all read that version. */
+  readonly version?: ObjectVersion;
   readonly policy?: RetryPolicy;
   /** A stream that gives nothing for so long counts as broken; STORAGE_STALL_MS by default. */
   readonly stallMs?: number;
@@ -39,22 +44,18 @@ export async function* readResuming(
   span: ByteSpan,
   options: ResumingReadOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { signal, policy = STORAGE_RETRY } = options;
-  let { first } = options;
-  let version = first?.etag;
+  const { signal, policy = STORAGE_RETRY, version = {} } = options;
   const opener = (part: ByteSpan) => {
     let opened = 0;
     return async (offset: number) => {
       const again = opened++ > 0;
       const rest = { offset: part.offset + offset, length: part.length - offset };
-      const object = first ?? (await openAt(store, key, rest, version, signal));
-      first = undefined;
-      version = object.etag;
+      const object = await openAt(store, key, rest, version.etag, signal);
+      version.etag = object.etag;
       await checkSize(object, key, rest, options.objectBytes);
       return piecesOf(object.body, rest.length, again, options);
     };
   };
-  if (span.length === 0 || signal?.aborted) await first?.body.cancel(signal?.reason);
   const { tries, firstWaitMs: waitMs } = policy;
   const worthTrying = (error: unknown) => !isFinal(error);
   try {

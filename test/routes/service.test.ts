@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MEMORY } from '../../src/shared/limits.ts';
+import { MEMORY, READER_CHUNK_BYTES, TURNS_PER_ISOLATE } from '../../src/shared/limits.ts';
 import { ask, expectProblem } from '../support/vault.ts';
 
 const open = { token: null };
@@ -36,6 +36,8 @@ describe('what is open to everybody', () => {
     const { upload, import: rows } = MEMORY.operations;
     expect(told.memory).toMatchObject({
       isolate_transfer_bytes: MEMORY.isolateBytes,
+      decoding_at_once: TURNS_PER_ISOLATE,
+      stopped_reader_bytes: READER_CHUNK_BYTES,
       operations: {
         upload: {
           budget_bytes: upload.budgetBytes,

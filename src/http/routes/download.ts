@@ -5,8 +5,9 @@ import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import type { App, AppContext } from '../app-env.ts';
-import { byteResponse } from '../byte-response.ts';
+import { byteResponse, readerOf } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
+import { servedType } from '../content-type.ts';
 import { binary, describeHead, forTokenOrLink, problems } from '../openapi.ts';
 import { BackupParam, DownloadQuery, IdentityHeader } from '../schemas.ts';
 import { knownBackup } from './backups.ts';
@@ -60,17 +61,14 @@ export function downloadRoutes(app: App): void {
       lastModified: new Date(backup.created_at),
       length: representation.length,
       ranges: representation.ranges,
-      open: (span) =>
-        openDownload(c.get('services'), backup, representation, { span, identity }, (pump) =>
-          c.executionCtx.waitUntil(pump),
-        ),
+      open: (span) => openDownload(c.get('services'), backup, representation, { span, identity }, readerOf(c)),
     });
   });
 }
 
 function headersOf(backup: Backup, representation: Representation, filename: string | undefined): Headers {
   const headers = new Headers({
-    'content-type': representation.contentType,
+    'content-type': servedType(representation.contentType, backup.filename),
     'content-disposition': attachment(filename ?? representation.filename),
     // Of a backup some representation always has ranges; of gzip, made anew each time, none ever will.
     'accept-ranges': representation.ranges || representation.varies === 'Accept-Encoding' ? 'bytes' : 'none',

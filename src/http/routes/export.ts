@@ -2,12 +2,13 @@ import { createRoute } from '@hono/zod-openapi';
 import { exportPage } from '../../catalogue/export-page.ts';
 import { readPage } from '../../databases/read-page.ts';
 import type { Table } from '../../databases/table.ts';
+import { openBody } from '../../delivery/body.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { withShare } from '../../shared/isolate-budget.ts';
-import { EXPORT_PAGE_ROWS, MEMORY, READER_STALL_MS } from '../../shared/limits.ts';
-import { pumpPieces } from '../../shared/streams.ts';
+import { sharesInTurn } from '../../shared/isolate-memory.ts';
+import { EXPORT_PAGE_ROWS } from '../../shared/limits.ts';
 import { type ExportOrder, exportRows } from '../../transfer/export-rows.ts';
 import type { App } from '../app-env.ts';
+import { readerOf } from '../byte-response.ts';
 import { databaseTable } from '../database-table.ts';
 import { forToken, problems } from '../openapi.ts';
 import { ExportQuery } from '../schemas.ts';
@@ -34,7 +35,7 @@ const exportRoute = createRoute({
   request: { query: ExportQuery },
   responses: {
     200: { description: 'One JSON array, or one object a line', content: ROWS },
-    ...problems('not-found', 'storage-failed', 'busy'),
+    ...problems('not-found', 'storage-failed', 'stored-data-corrupt', 'busy'),
   },
 });
 
@@ -45,7 +46,8 @@ function ownPages(catalogue: D1Database, table: string): ExportOrder['pages'] {
   }
   return async (after) => {
     const page = await exportPage(catalogue, table, after, EXPORT_PAGE_ROWS);
-    return { rows: page.rows.map((row) => [JSON.stringify(row)]), after: page.after };
+    const rows = page.rows.map(({ key, record }) => ({ key, text: [JSON.stringify(record)] }));
+    return { rows, after: page.after };
   };
 }
 
@@ -56,28 +58,22 @@ function pagesOf(table: Table): ExportOrder['pages'] {
 export function exportRoutes(app: App): void {
   app.openapi(exportRoute, async (c) => {
     const { format, table, database } = c.req.valid('query');
-    const { catalogue, databases, budget } = c.get('services');
+    const { catalogue, databases, memory, readerLimits } = c.get('services');
     const pages =
       database === undefined
         ? ownPages(catalogue, table ?? 'backups')
         : pagesOf(await databaseTable(databases, database, table));
-    const rows = exportRows({ format, pages });
-    const { readable, writable } = new IdentityTransformStream();
-    c.executionCtx.waitUntil(
-      pumpPieces((signal) => withShare(budget, MEMORY.operations.export.budgetBytes, signal, rows), writable, {
-        stallMs: READER_STALL_MS,
-      }).catch((cause: unknown) => {
-        console.error(
-          JSON.stringify({ level: 'error', event: 'export-broken', id: c.get('requestId'), cause: String(cause) }),
-        );
-      }),
-    );
-    return new Response(readable, {
-      headers: {
-        'content-type': format === 'json' ? 'application/json' : 'application/x-ndjson',
-        'content-disposition': `attachment; filename=export.${format}`,
-        'cache-control': 'no-store',
-      },
-    });
+    const headers = {
+      'content-type': format === 'json' ? 'application/json' : 'application/x-ndjson',
+      'content-disposition': `attachment; filename=export.${format}`,
+      'cache-control': 'no-store',
+    };
+    if (c.req.raw.method === 'HEAD') return new Response(null, { headers });
+    const { holder, keepAlive } = readerOf(c);
+    const pieces = (signal: AbortSignal) =>
+      exportRows({ format, pages, share: sharesInTurn(() => memory.pages.acquire(holder, signal)) });
+    const log = { event: 'export-broken', id: c.get('requestId') };
+    const body = await openBody(readerLimits, { log, length: null, pieces }, keepAlive);
+    return new Response(body, { headers });
   });
 }

@@ -1,5 +1,4 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { getMimeType } from 'hono/utils/mime';
 import { decodeCursor, encodeCursor, listPage } from '../../archive/index-page.ts';
 import type { Member } from '../../archive/member.ts';
 import type { MemberIndex } from '../../archive/member-index.ts';
@@ -12,8 +11,9 @@ import { concat, utf8 } from '../../shared/bytes.ts';
 import { MEMBER_NAME_CHARS, PAGE_ROWS } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
-import { byteResponse } from '../byte-response.ts';
+import { byteResponse, readerOf } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
+import { namedType } from '../content-type.ts';
 import { MEMBER, MEMBER_PAGE } from '../examples.ts';
 import { fileView, modifiedAt } from '../file-view.ts';
 import { decodeMemberPath, pathText, withoutEndSlashes } from '../member-path.ts';
@@ -201,7 +201,7 @@ async function directory(
     lastModified: new Date(backup.created_at),
     length: null,
     ranges: false,
-    open: async () => openDirectoryTar(c.get('services'), backup, index, found, waitUntil(c)),
+    open: async () => openDirectoryTar(c.get('services'), backup, index, found, readerOf(c)),
   });
 }
 
@@ -221,7 +221,7 @@ async function member(
   const name = filename === undefined ? lastSegment(asked.path) : checkFilename(filename);
   const lastModified = lastModifiedOf(asked, backup);
   const headers = describe({
-    type: getMimeType(name.toLowerCase()) ?? 'application/octet-stream',
+    type: namedType(name),
     name,
     // A member is one place of one content.
     etag: `"${backup.checksum}-${owner.headerOffset}"`,
@@ -235,7 +235,7 @@ async function member(
     length: owner.size,
     ranges: true,
     open: (span) =>
-      openMember(c.get('services'), backup, index, owner, span ?? { offset: 0, length: owner.size }, waitUntil(c)),
+      openMember(c.get('services'), backup, index, owner, span ?? { offset: 0, length: owner.size }, readerOf(c)),
   });
 }
 
@@ -279,8 +279,4 @@ function lastSegment(path: Uint8Array): string {
 /** A name without its suffixes of archives: what is in it, is named so. */
 function stem(filename: string): string {
   return filename.replace(/(\.tar)?(\.\w+)?$/i, '') || filename;
-}
-
-function waitUntil(c: AppContext): (pump: Promise<void>) => void {
-  return (pump) => c.executionCtx.waitUntil(pump);
 }

@@ -174,7 +174,7 @@ describe('pages for export', () => {
     let after: string | null = null;
     do {
       const page: Awaited<ReturnType<typeof exportPage>> = await exportPage(db, 'backups', after, limit);
-      seen.push(...page.rows);
+      seen.push(...page.rows.map(({ record }) => record));
       after = page.after;
     } while (after !== null);
     expect(seen).toEqual(backups);
@@ -184,7 +184,8 @@ describe('pages for export', () => {
     await db.prepare('DELETE FROM jobs').run();
     const runs = ['a', 'b', 'c'].map((run_id) => run({ run_id }));
     for (const each of runs) await recordRun(db, each);
-    expect(await exportPage(db, 'jobs', null, 2)).toEqual({ rows: runs.slice(0, 2), after: 'b' });
-    expect(await exportPage(db, 'jobs', 'b', 2)).toEqual({ rows: runs.slice(2), after: null });
+    const rows = runs.map((record) => ({ key: record.run_id, record }));
+    expect(await exportPage(db, 'jobs', null, 2)).toEqual({ rows: rows.slice(0, 2), after: 'b' });
+    expect(await exportPage(db, 'jobs', 'b', 2)).toEqual({ rows: rows.slice(2), after: null });
   });
 });

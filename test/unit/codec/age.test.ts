@@ -1,9 +1,10 @@
 import { Decrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { ageDecrypt, ageEncrypt } from '../../../src/codec/age.ts';
+import { ageDecrypt, ageEncrypt, MalformedAge, openAge, WrongIdentity } from '../../../src/codec/age.ts';
 import { checkIdentity, checkRecipient, checkRecipients } from '../../../src/codec/age-keys.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { AGE_RECIPIENTS, MIB } from '../../../src/shared/limits.ts';
+import type { ByteSpan, ReadSpan } from '../../../src/shared/seek-points.ts';
 import { identities, recipients } from '../../vectors/age.ts';
 import { CHUNK_BYTES, type KeyPair, keyPair, outcomeOf, SEALED_BYTES } from './age-files.ts';
 import { chunked, collect, firstDifference, noise, run } from './bytes.ts';
@@ -274,4 +275,64 @@ function everythingOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error).toLowerCase();
   const own = `${error.message} ${error.stack} ${JSON.stringify(error)}`.toLowerCase();
   return error.cause === undefined ? own : own + everythingOf(error.cause);
+}
+
+describe('an age file that is read at an offset', () => {
+  test.each([0, 1, 1000, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 5])(
+    'has the content of %i bytes at any span',
+    async (bytes) => {
+      const content = noise(bytes);
+      const file = await run(ageEncrypt([alice.recipient]), content);
+      const { read, contentBytes } = await openAge(readsOf(file), file.length, alice.identity);
+      expect(contentBytes).toBe(bytes);
+      const places = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, bytes - 1, bytes].filter(
+        (at) => at >= 0 && at <= bytes,
+      );
+      for (const offset of places) {
+        for (const end of places.filter((at) => at >= offset)) {
+          const span = { offset, length: end - offset };
+          expect(firstDifference(await collect(read(span)), content.slice(offset, end)), `${offset}-${end}`).toBeNull();
+        }
+      }
+    },
+  );
+
+  test('reads the header once, then the chunks of the span and a byte that shows they are not the last', async () => {
+    const file = await run(ageEncrypt([alice.recipient]), noise(4 * CHUNK_BYTES));
+    const asked: ByteSpan[] = [];
+    const reads: ReadSpan = (span) => {
+      asked.push(span);
+      return readsOf(file)(span);
+    };
+    const { read } = await openAge(reads, file.length, alice.identity);
+    await collect(read({ offset: CHUNK_BYTES + 10, length: CHUNK_BYTES }));
+    expect(asked[0]?.offset).toBe(0);
+    expect(asked.slice(1)).toEqual([{ offset: file.length - 3 * SEALED_BYTES, length: 2 * SEALED_BYTES + 1 }]);
+  });
+
+  test.each([1, 16, 17, CHUNK_BYTES + 16, CHUNK_BYTES + 32])(
+    'that lost its last %i bytes fails when read to its end',
+    async (lost) => {
+      const file = (await run(ageEncrypt([alice.recipient]), noise(3 * CHUNK_BYTES))).slice(0, -lost);
+      const { read, contentBytes } = await openAge(readsOf(file), file.length, alice.identity);
+      await expect(collect(read({ offset: CHUNK_BYTES, length: contentBytes - CHUNK_BYTES }))).rejects.toThrow(
+        MalformedAge,
+      );
+    },
+  );
+
+  test('that is for others, or was changed, is refused as when read in order', async () => {
+    const file = await run(ageEncrypt([alice.recipient]), noise(3 * CHUNK_BYTES));
+    await expect(openAge(readsOf(file), file.length, bob.identity)).rejects.toThrow(WrongIdentity);
+    const at = file.length - SEALED_BYTES - 5;
+    file[at] = (file[at] ?? 0) ^ 1;
+    const { read } = await openAge(readsOf(file), file.length, alice.identity);
+    await collect(read({ offset: 0, length: CHUNK_BYTES }));
+    await expect(collect(read({ offset: CHUNK_BYTES, length: 1 }))).rejects.toThrow(MalformedAge);
+  });
+});
+
+/** Any span of a file in memory. */
+function readsOf(file: Uint8Array): ReadSpan {
+  return ({ offset, length }) => chunked(file.slice(offset, offset + length), 50_000);
 }

@@ -21,7 +21,7 @@ export async function opened(name: string): Promise<Table> {
 
 /** Each row's text in one. */
 export function rowsOf(page: Page): string[] {
-  return Array.from(page.rows, (pieces) => [...pieces].join(''));
+  return Array.from(page.rows, ({ text }) => [...text].join(''));
 }
 
 /** Everything in the table, in pages of so many rows. */

@@ -3,29 +3,21 @@ import { MalformedGzip } from '../../../src/codec/gzip.ts';
 import { MalformedZstd } from '../../../src/codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../../src/codec/zstd/zstd-decode.ts';
 import { openBody } from '../../../src/delivery/body.ts';
-import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
-import { MEMORY } from '../../../src/shared/limits.ts';
 import type { Pieces } from '../../../src/shared/streams.ts';
 import { bytesOf } from './rooms.ts';
-
-const HELD_BYTES = MEMORY.operations.stored.budgetBytes;
 
 /** A body of these pieces; a piece that is an error is thrown. */
 function opening(
   parts: readonly (Uint8Array | Error)[],
-  {
-    length = null,
-    budget = new IsolateBudget(2 * HELD_BYTES),
-  }: { length?: number | null; budget?: IsolateBudget } = {},
+  { length = null, idleMs = 60_000 }: { length?: number | null; idleMs?: number } = {},
 ) {
-  const seen = { pulled: 0, closed: false, usedWhileOpen: 0, signal: new AbortController().signal };
+  const seen = { pulled: 0, closed: false, signal: new AbortController().signal };
   const pumps: Promise<void>[] = [];
   async function* pieces(signal: AbortSignal): Pieces & AsyncGenerator<Uint8Array, void, undefined> {
     seen.signal = signal;
     try {
       for (const part of parts) {
         seen.pulled += 1;
-        seen.usedWhileOpen = budget.usedBytes;
         if (part instanceof Error) throw part;
         yield part;
       }
@@ -33,20 +25,19 @@ function opening(
       seen.closed = true;
     }
   }
-  const plan = { backup_id: 'test', length, operation: 'stored', pieces } as const;
-  const body = openBody(budget, plan, (pump) => pumps.push(pump));
-  return { body, seen, budget, pumped: () => Promise.all(pumps) };
+  const plan = { log: { event: 'test-broken' }, length, pieces };
+  const body = openBody({ idleMs, minRate: 1 }, plan, (pump) => pumps.push(pump));
+  return { body, seen, pumped: () => Promise.all(pumps) };
 }
 
 const piece = (...bytes: number[]) => Uint8Array.of(...bytes);
 
 describe('openBody', () => {
-  it('gives the pieces, holds its share as long as they flow, and no longer', async () => {
-    const { body, seen, budget, pumped } = opening([piece(1, 2), piece(3)], { length: 3 });
+  it('gives the pieces, and leaves their source at the end', async () => {
+    const { body, seen, pumped } = opening([piece(1, 2), piece(3)], { length: 3 });
     expect(await bytesOf(await body)).toEqual(piece(1, 2, 3));
     await pumped();
-    expect(seen).toMatchObject({ pulled: 2, closed: true, usedWhileOpen: HELD_BYTES });
-    expect(budget.usedBytes).toBe(0);
+    expect(seen).toMatchObject({ pulled: 2, closed: true });
   });
 
   it('opens also where there are no pieces', async () => {
@@ -61,28 +52,25 @@ describe('openBody', () => {
     ['a broken gzip', new MalformedGzip('the checksum is wrong', 7), { code: 'stored-data-corrupt' }],
     ['content without an end', new ZstdTooLarge(5), { code: 'stored-data-corrupt' }],
   ])('rejects with what fails before the first piece (%s)', async (_, fault, told) => {
-    const { body, budget, pumped, seen } = opening([fault]);
+    const { body, pumped, seen } = opening([fault]);
     await expect(body).rejects.toMatchObject(told);
     await pumped();
-    expect(budget.usedBytes).toBe(0);
     expect(seen.closed).toBe(true);
   });
 
   it('breaks the body with what fails later', async () => {
     for (const length of [null, 4]) {
-      const { body, budget, pumped } = opening([piece(1), piece(2), new Error('gone')], { length });
+      const { body, pumped } = opening([piece(1), piece(2), new Error('gone')], { length });
       await expect(bytesOf(await body)).rejects.toThrow();
       await pumped();
-      expect(budget.usedBytes).toBe(0);
     }
   });
 
   it('breaks a body that is shorter or longer than was said', async () => {
     for (const parts of [[piece(1)], [piece(1), piece(2, 3, 4)]]) {
-      const { body, pumped, budget } = opening(parts, { length: 3 });
+      const { body, pumped } = opening(parts, { length: 3 });
       await expect(bytesOf(await body)).rejects.toThrow();
       await pumped();
-      expect(budget.usedBytes).toBe(0);
     }
   });
 
@@ -95,9 +83,9 @@ describe('openBody', () => {
     await pumped();
   });
 
-  it('stops, aborts and gives its share back when the client leaves, before the first byte or after', async () => {
+  it('stops and aborts when the client leaves, before the first byte or after', async () => {
     for (const reads of [0, 1]) {
-      const { body, seen, budget, pumped } = opening(Array.from({ length: 99 }, (_, i) => piece(i)));
+      const { body, seen, pumped } = opening(Array.from({ length: 99 }, (_, i) => piece(i)));
       const reader = (await body).getReader();
       for (let i = 0; i < reads; i++) await reader.read();
       await reader.cancel();
@@ -105,19 +93,15 @@ describe('openBody', () => {
       expect(seen.closed).toBe(true);
       expect(seen.pulled).toBeLessThan(5);
       expect(seen.signal.aborted).toBe(true);
-      expect(budget.usedBytes).toBe(0);
     }
   });
 
-  it('waits for its share, and pulls nothing until then', async () => {
-    const budget = new IsolateBudget(HELD_BYTES);
-    const other = await budget.reserve(HELD_BYTES);
-    const { body, seen, pumped } = opening([piece(1)], { budget });
-    await scheduler.wait(120);
-    expect(seen.pulled).toBe(0);
-    other.release();
-    expect(await bytesOf(await body)).toEqual(piece(1));
+  it('leaves the source of a reader that takes nothing for too long', async () => {
+    const { body, seen, pumped } = opening([piece(1), piece(2), piece(3)], { idleMs: 30 });
+    const stream = await body;
     await pumped();
-    expect(budget.usedBytes).toBe(0);
+    expect(seen).toMatchObject({ closed: true });
+    expect(seen.signal.aborted).toBe(true);
+    await expect(bytesOf(stream)).rejects.toThrow();
   });
 });

@@ -102,7 +102,7 @@ async function encoded(engine: ZstdEngine, content: Uint8Array<ArrayBuffer>, fra
 }
 
 function check(engine: ZstdEngine, backup: Backup, bytes: Uint8Array | null): Promise<StoredCheck> {
-  return checkStored({ store: new OneObject(bytes), engine }, backup, () => undefined);
+  return checkStored({ store: new OneObject(bytes), engine, turn }, backup, () => undefined);
 }
 
 function flip(bytes: Uint8Array, at: number, mask = 1): Uint8Array {
@@ -149,7 +149,7 @@ describe.each(bothEngines)('what is stored, with the $name engine', (engine) => 
   ])('is whole: %i bytes in frames of %i', async (bytes, frameBytes) => {
     const { backup, stored, entries } = await encoded(engine, sample(bytes), frameBytes);
     const read: number[] = [];
-    const found = await checkStored({ store: new OneObject(stored), engine }, backup, (now) => read.push(now));
+    const found = await checkStored({ store: new OneObject(stored), engine, turn }, backup, (now) => read.push(now));
     expect(found).toEqual({ ...WHOLE, frames_checked: entries.length });
     expect(read).toEqual(read.toSorted((a, b) => a - b));
     expect(read.at(-1)).toBe(stored.length);
@@ -268,7 +268,7 @@ describe.each(bothEngines)('what is stored, with the $name engine', (engine) => 
     const { backup, stored } = await encoded(engine, sample(500), 100);
     expect((await check(engine, backup, null)).fault?.reason).toBe('the data is missing');
     const changed = new OneObject(stored, 1);
-    const { fault } = await checkStored({ store: changed, engine }, backup, () => undefined);
+    const { fault } = await checkStored({ store: changed, engine, turn }, backup, () => undefined);
     expect(fault?.reason).toBe('the data was replaced while it was read');
   });
 
@@ -284,9 +284,12 @@ describe.each(bothEngines)('what is stored, with the $name engine', (engine) => 
     const stop = () => {
       throw enough;
     };
-    await expect(checkStored({ store: new OneObject(stored), engine }, backup, stop)).rejects.toBe(enough);
+    await expect(checkStored({ store: new OneObject(stored), engine, turn }, backup, stop)).rejects.toBe(enough);
   });
 });
+
+/** A turn whenever it is asked for. */
+const turn = async () => ({ release: () => undefined });
 
 describe('what came as it is', () => {
   it('leaves others of the isolate their turns', async () => {

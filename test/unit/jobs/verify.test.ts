@@ -2,12 +2,13 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { type Backup, getBackup, recordVerification } from '../../../src/catalogue/backups.ts';
 import { deleteBackups } from '../../../src/catalogue/deleted-backups.ts';
+import { CHECK_BYTES } from '../../../src/jobs/check-stored.ts';
 import { verifyBackup } from '../../../src/jobs/verify.ts';
 import type { JobUpdate } from '../../../src/progress/messages.ts';
 import { type JobPublisher, type JobRooms, jobRooms } from '../../../src/progress/publisher.ts';
 import { services } from '../../../src/services.ts';
-import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
-import { FRAME_BYTES, MEMORY } from '../../../src/shared/limits.ts';
+import { Gate } from '../../../src/shared/isolate-memory.ts';
+import { FRAME_BYTES } from '../../../src/shared/limits.ts';
 import { type ObjectRead, ObjectStore, type ReadOptions } from '../../../src/store/object-store.ts';
 import { faultyBucket } from '../../support/faulty-bucket.ts';
 import { put, sample } from '../../support/vault.ts';
@@ -89,19 +90,27 @@ describe('verifyBackup', () => {
     expect(currents.at(-1)).toBe(backup.stored_size);
   });
 
-  it('waits for its share of the isolate and gives it back, also after a failure', async () => {
+  it('takes a turn for each frame, among others, and holds nothing afterwards, also after a failure', async () => {
     const backup = await stored();
-    const budget = new IsolateBudget(MEMORY.operations.verify.budgetBytes);
-    const held = await budget.reserve(1);
-    const running = verifyBackup({ ...services(env), budget }, backup, orderOf(backup));
-    await scheduler.wait(200);
-    expect((await jobOf(backup)).message).toBe('Waiting to verify a.tar');
-    held.release();
+    const { memory } = services(env);
+    const others = await Promise.all([1, 2, 3].map((n) => memory.turns.acquire(`other ${n}`)));
+    const running = verifyBackup(services(env), backup, orderOf(backup));
+    while (memory.turns.waiting === 0) await scheduler.wait(20);
+    for (const other of others) other.release();
     expect(await running).toMatchObject({ ok: true });
-    expect(budget.usedBytes).toBe(0);
-    const failing = { ...services(env), budget, store: new Breaking(0, 1000) };
+    expect([memory.turns.used, memory.windows.used]).toEqual([0, 0]);
+    const failing = { ...services(env), store: new Breaking(0, 1000) };
     await expect(verifyBackup(failing, backup, orderOf(backup))).rejects.toMatchObject({ code: 'storage-failed' });
-    expect(budget.usedBytes).toBe(0);
+    expect([memory.turns.used, memory.windows.used]).toEqual([0, 0]);
+  });
+
+  it('is rejected as busy where two others are under way for too long', async () => {
+    const backup = await stored();
+    const windows = new Gate({ units: 1, perHolder: CHECK_BYTES, waitMs: 50 });
+    const busy = { ...services(env), memory: { ...services(env).memory, windows } };
+    await expect(verifyBackup(busy, backup, orderOf(backup))).rejects.toMatchObject({ code: 'busy' });
+    expect(await jobOf(backup)).toMatchObject({ phase: 'failed', code: 'busy' });
+    await expectNothingRecorded(backup);
   });
 });
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Gate, isolateMemory, RestLedger, VaultBusy } from '../../../src/shared/isolate-memory.ts';
+import { Gate, isolateMemory, RestLedger, sharesInTurn, VaultBusy } from '../../../src/shared/isolate-memory.ts';
 import { BUSY_WAIT_MS, FLIGHTS_PER_UPLOAD, KIB, MEMORY_LEASE_MS, REST_CHECK_MS } from '../../../src/shared/limits.ts';
 
 afterEach(() => vi.restoreAllMocks());
@@ -226,5 +226,21 @@ describe('the memory of an isolate', () => {
     await memory.flights.acquire('upload', undefined, FLIGHTS_PER_UPLOAD);
     expect(memory.flights.used).toBe(2);
     expect([memory.turns.used, memory.small.used, memory.windows.used, memory.rest.usedBytes]).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe('sharesInTurn', () => {
+  it('throws that the vault is busy before the first share, and waits on for later ones', async () => {
+    const share = { release: () => undefined };
+    const answers = [new VaultBusy(), share, new VaultBusy(), new VaultBusy(), share];
+    const next = sharesInTurn(async () => {
+      const answer = answers.shift();
+      if (answer === undefined || answer instanceof Error) throw answer;
+      return answer;
+    });
+    await expect(next()).rejects.toMatchObject({ code: 'busy' });
+    expect(await next()).toBe(share);
+    expect(await next()).toBe(share);
+    expect(answers).toEqual([]);
   });
 });

@@ -11,6 +11,7 @@ import {
   stagePair,
   untilAborted,
 } from '../../../src/shared/streams.ts';
+import { PeerStalled } from '../../../src/shared/watchdog.ts';
 
 const content = Uint8Array.from({ length: 10_000 }, (_, i) => i & 255);
 
@@ -198,9 +199,9 @@ describe('pumpPieces', () => {
 
   it('takes a reader that stalls for gone', async () => {
     const { readable, writable } = new IdentityTransformStream();
-    await expect(pumpPieces(readPieces(native(content), 100), writable, { stallMs: 30 })).rejects.toThrow(
-      'took nothing',
-    );
+    await expect(
+      pumpPieces(readPieces(native(content), 100), writable, { limits: { idleMs: 30, minRate: 1 } }),
+    ).rejects.toThrow(PeerStalled);
     await expect(readable.getReader().read()).rejects.toThrow();
   });
 
@@ -227,8 +228,10 @@ describe('pumpPieces', () => {
 
     const stalled = hangingAfter(1);
     const { writable } = new IdentityTransformStream();
-    const ahead = pumpPieces((signal) => readAhead(stalled.source(signal)), writable, { stallMs: 20 });
-    await expect(Promise.race([ahead, scheduler.wait(5000)])).rejects.toThrow('took nothing');
+    const ahead = pumpPieces((signal) => readAhead(stalled.source(signal)), writable, {
+      limits: { idleMs: 20, minRate: 1 },
+    });
+    await expect(Promise.race([ahead, scheduler.wait(5000)])).rejects.toThrow(PeerStalled);
     expect(stalled.seen.left).toBe(true);
   });
 

@@ -3,6 +3,9 @@ import type { Page } from '../../../src/databases/read-page.ts';
 import { EXPORT_PIECE_BYTES } from '../../../src/shared/limits.ts';
 import { exportRows } from '../../../src/transfer/export-rows.ts';
 
+/** Room for any page. */
+const share = async () => ({ release: () => undefined });
+
 type Format = 'json' | 'ndjson';
 
 /** Pages with rows of the numbers given; `asked` notes what was asked for. */
@@ -11,17 +14,18 @@ function table(counts: number[], asked: (string | null)[] = []): (after: string 
     asked.push(after);
     const page = after === null ? 0 : Number(after);
     const before = counts.slice(0, page).reduce((sum, count) => sum + count, 0);
-    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) => [
-      `{"n":${before + n},`,
-      `"name":${JSON.stringify('a,\n"é"]')}}`,
-    ]);
+    const rows = Array.from({ length: counts[page] ?? 0 }, (_, n) => ({
+      key: String(page),
+      text: [`{"n":${before + n},`, `"name":${JSON.stringify('a,\n"é"]')}}`],
+    }));
     return { rows, after: page + 1 < counts.length ? String(page + 1) : null };
   };
 }
 
 async function textOf(format: Format, counts: number[]): Promise<string> {
   let text = '';
-  for await (const piece of exportRows({ format, pages: table(counts) })) text += new TextDecoder().decode(piece);
+  for await (const piece of exportRows({ format, pages: table(counts), share }))
+    text += new TextDecoder().decode(piece);
   return text;
 }
 
@@ -47,7 +51,7 @@ describe('an export', () => {
     'gives the rows of the first page before it asks for the second (%s)',
     async (format) => {
       const asked: (string | null)[] = [];
-      const rows = exportRows({ format, pages: table([2, 2, 2], asked) });
+      const rows = exportRows({ format, pages: table([2, 2, 2], asked), share });
       const first = await rows.next();
       expect(new TextDecoder().decode(first.value ?? undefined)).toContain('"n":1');
       expect(asked).toEqual([null]);
@@ -63,7 +67,8 @@ describe('an export', () => {
     const failing = (after: string | null) => (after === '2' ? Promise.reject(new Error('D1 is away')) : pages(after));
     let text = '';
     const reading = (async () => {
-      for await (const piece of exportRows({ format: 'json', pages: failing })) text += new TextDecoder().decode(piece);
+      for await (const piece of exportRows({ format: 'json', pages: failing, share }))
+        text += new TextDecoder().decode(piece);
     })();
     await expect(reading).rejects.toThrow('D1 is away');
     expect(text).toContain('"n":3');
@@ -75,7 +80,11 @@ describe('an export', () => {
     function* large() {
       for (; made < 50; made++) yield 'x'.repeat(EXPORT_PIECE_BYTES / 3);
     }
-    const rows = exportRows({ format: 'ndjson', pages: async () => ({ rows: [large()], after: null }) });
+    const rows = exportRows({
+      format: 'ndjson',
+      pages: async () => ({ rows: [{ key: '', text: large() }], after: null }),
+      share,
+    });
     let bytes = 0;
     for await (const piece of rows) {
       bytes += piece.length;
@@ -89,7 +98,7 @@ describe('an export', () => {
     const counts = Array.from({ length: 200 }, () => 500);
     let pieces = 0;
     let largest = 0;
-    for await (const piece of exportRows({ format: 'ndjson', pages: table(counts) })) {
+    for await (const piece of exportRows({ format: 'ndjson', pages: table(counts), share })) {
       pieces += 1;
       largest = Math.max(largest, piece.length);
     }

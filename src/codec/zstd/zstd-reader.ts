@@ -1,0 +1,74 @@
+import { FRAME_BYTES, KIB, READER_KEPT_BYTES } from '../../shared/limits.ts';
+import type { ByteSpan, ReadSpan } from '../../shared/seek-points.ts';
+import type { Pieces } from '../../shared/streams.ts';
+import type { ZstdEngine } from './engine.ts';
+import { MalformedZstd } from './malformed-zstd.ts';
+import { type FrameStart, zstdDecode } from './zstd-decode.ts';
+
+export interface ZstdFile {
+  readonly engine: ZstdEngine;
+  readonly encodedBytes: number;
+  /** Content that it may have; more is refused as by zstdDecode. */
+  readonly contentBytes: number;
+}
+
+/** Where a frame begins. */
+interface Place {
+  readonly encoded: number;
+  readonly content: number;
+}
+
+/** A frame of the stored form that could not be compressed, with its headers. */
+const LARGEST_FRAME_BYTES = FRAME_BYTES + 64 * KIB;
+
+/**
+ * Reads the content of a zstd file, mostly forward: a read begins at the frame that was met last, or behind it, or at the
+ * file's start where that is the nearest known place. So content can be left and taken up again without a seek table,
+ * which may be damaged where the frames are not. A read to the content's end checks what follows the last frame, too.
+ *
+ * Throws as zstdDecode; offsets in its errors count from the start of the file.
+ */
+export function zstdReader(read: ReadSpan, file: ZstdFile): ReadSpan {
+  let known: readonly Place[] = [];
+  const meet = (from: Place, { encodedOffset, encodedEnd, contentOffset, contentBytes }: FrameStart) => {
+    const start = { encoded: from.encoded + encodedOffset, content: from.content + contentOffset };
+    known = [start];
+    if (encodedEnd === null || contentBytes === null) return;
+    known = [{ encoded: from.encoded + encodedEnd, content: start.content + contentBytes }, start];
+  };
+  return (span) => {
+    const from = known.find(({ content }) => content <= span.offset) ?? { encoded: 0, content: 0 };
+    const encoded = { offset: from.encoded, length: file.encodedBytes - from.encoded };
+    const source = span.length > READER_KEPT_BYTES ? read(encoded) : frameFirst(read, encoded);
+    return content(source, from, span, file, (frame) => meet(from, frame));
+  };
+}
+
+/** A frame's bytes are read by themselves: who wants little takes nothing behind them. */
+async function* frameFirst(read: ReadSpan, { offset, length }: ByteSpan): AsyncGenerator<Uint8Array, void, undefined> {
+  const first = Math.min(length, LARGEST_FRAME_BYTES);
+  yield* read({ offset, length: first });
+  if (length > first) yield* read({ offset: offset + first, length: length - first });
+}
+
+async function* content(
+  source: Pieces,
+  from: Place,
+  span: ByteSpan,
+  { engine, encodedBytes, contentBytes }: ZstdFile,
+  onFrame: (frame: FrameStart) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const end = span.offset + span.length;
+  let at = from.content;
+  try {
+    for await (const piece of zstdDecode({ engine, maxBytes: contentBytes - from.content, onFrame })(source)) {
+      const wanted = piece.subarray(Math.max(0, span.offset - at), Math.max(0, end - at));
+      at += piece.length;
+      if (wanted.length > 0) yield wanted;
+      if (at >= end && end < contentBytes) return;
+    }
+  } catch (error) {
+    throw error instanceof MalformedZstd ? error.within(from.encoded) : error;
+  }
+  if (at < end) throw new MalformedZstd(`the content ends at byte ${at}, before it should`, encodedBytes);
+}
