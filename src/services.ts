@@ -6,6 +6,7 @@ import { purgeLinks } from './catalogue/upload-links.ts';
 import { checkRecipient } from './codec/age-keys.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
 import { selectEngine } from './codec/zstd/select-engine.ts';
+import { withDeadlines } from './databases/deadlines.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
 import type { KnownPoints } from './delivery/download.ts';
 import { tidyDeletions } from './ingest/deletion.ts';
@@ -44,6 +45,8 @@ export interface Services {
   readonly readerLimits: PeerLimits;
   readonly defaultRecipients: readonly string[];
   readonly uploadRate: number | null;
+  /** What a sender must send to be waited for. */
+  readonly senderLimits: PeerLimits;
   readonly indexes: OpenIndexes;
   readonly points: KnownPoints;
   readonly signingKeys: readonly SigningKey[];
@@ -67,12 +70,13 @@ export function services(env: Env): Services {
   const known = made.get(env);
   if (known) return known;
   const config = parseConfig({ ...env });
+  const catalogue = withDeadlines(env.CATALOGUE);
   const store = new ObjectStore(env.VAULT);
   const uploads = uploadSessions(env.UPLOADS);
   const all: Services = {
     config,
     store,
-    catalogue: env.CATALOGUE,
+    catalogue,
     databases: databasesOf({ ...env }),
     jobs: jobRooms(env.JOBS),
     uploads,
@@ -82,6 +86,7 @@ export function services(env: Env): Services {
     readerLimits: { idleMs: config.downloadIdleMs, minRate: config.minRate },
     defaultRecipients: config.defaultRecipients.map(checkRecipient),
     uploadRate: config.uploadRate,
+    senderLimits: { idleMs: config.uploadIdleMs, minRate: config.minRate },
     indexes: new LRUCache<string, MemberIndex>({
       maxSize: KNOWN_INDEX_BYTES,
       sizeCalculation: (index) => index.heldBytes,
@@ -92,14 +97,14 @@ export function services(env: Env): Services {
     }),
     signingKeys: parseSigningKeys(config.linkSigningKeys),
     jobDeps: {
-      reclaim: (left) => reclaim(store, env.CATALOGUE, left),
-      recordRun: (row) => recordRun(env.CATALOGUE, row),
+      reclaim: (left) => reclaim(store, catalogue, left),
+      recordRun: (row) => recordRun(catalogue, row),
       supersede: (uploadId) => uploads.supersede(uploadId),
     },
     tidy: async () => {
-      await purgeJobs(env.CATALOGUE, new Date(Date.now() - JOB_KEPT_MS).toISOString());
-      await purgeLinks(env.CATALOGUE, new Date().toISOString());
-      await tidyDeletions({ store, catalogue: env.CATALOGUE });
+      await purgeJobs(catalogue, new Date(Date.now() - JOB_KEPT_MS).toISOString());
+      await purgeLinks(catalogue, new Date().toISOString());
+      await tidyDeletions({ store, catalogue });
     },
   };
   made.set(env, all);
@@ -112,7 +117,7 @@ function databasesOf(bindings: Readonly<Record<string, unknown>>): Map<string, D
   const databases = new Map<string, D1Database>();
   for (const [name, binding] of Object.entries(bindings)) {
     if (name.startsWith(DATABASE) && isDatabase(binding)) {
-      databases.set(name.slice(DATABASE.length).toLowerCase(), binding);
+      databases.set(name.slice(DATABASE.length).toLowerCase(), withDeadlines(binding));
     }
   }
   return databases;

@@ -18,6 +18,8 @@ export interface AppEnv {
     requestId: string;
     /** Absent until a token was checked, and where a signed URL or an upload's own secret stands in for one. */
     credential?: Credential;
+    /** Whose request this is, a token or a link. Absent until its credential was verified. */
+    holder?: string;
     /** What went wrong, for the log. */
     failure: unknown;
   };

@@ -98,7 +98,11 @@ export function createApp(): App {
   return app;
 }
 
-/** Every failure ends here: the client is heard out, and told. */
+/**
+ * Every failure ends here. A client with a valid credential may still send: the rest of its body is read and dropped,
+ * since an answer in the middle of a body gets lost. The body of a stranger is left untouched, which holds nothing and
+ * lets the answer through as well; a part of it must not be read (docs/decisions/0021-refusals.md).
+ */
 async function refuse(error: Error, c: AppContext): Promise<Response> {
   c.set('failure', error);
   const problem = problemOf(error, c.get('requestId'));
@@ -108,7 +112,7 @@ async function refuse(error: Error, c: AppContext): Promise<Response> {
   const shown = isNavigation(c.req.raw.headers) ? await problemPage(problem) : null;
   for (const [name, value] of shown?.headers ?? []) headers.set(name, value);
   if (c.req.raw.body) {
-    await drain(c.req.raw.body);
+    if (c.get('holder') !== undefined && problem.code !== 'upload-stalled') await drain(c.req.raw.body);
     headers.set('connection', 'close');
   }
   return new Response(shown?.body ?? JSON.stringify(problem), { status: problem.status, headers });

@@ -52,6 +52,7 @@ async function checkLink(c: AppContext): Promise<void> {
   const verdict = await verifyLink(signingKeys, { method: c.req.raw.method, url: new URL(c.req.url), now: Date.now() });
   switch (verdict.kind) {
     case 'valid':
+      c.set('holder', `link ${c.req.query('signature')}`);
       return;
     case 'bad-signature':
       throw new BadSignature();
@@ -65,8 +66,8 @@ async function checkToken(c: AppContext, scope: Scope): Promise<void> {
   if (!token) throw new Unauthorized();
   const known = await knownToken(c, token);
   if (!known || known.expired) throw unknownToken();
+  accept(c, known);
   checkScope(known, scope);
-  c.set('credential', known);
 }
 
 /** What a request shows for an upload in pieces: a token that may write, or something that its session has to know. */
@@ -78,9 +79,14 @@ export async function uploadAccess(c: AppContext): Promise<SessionAccess> {
   if (!known) throw unknownToken();
   // An upload outlives the token that began it; for any other upload the token is no good any more.
   if (known.expired) return { kind: 'hash', sha256: await tokenHash(token) };
+  accept(c, known);
   checkScope(known, 'write');
-  c.set('credential', known);
   return { kind: 'granted' };
+}
+
+function accept(c: AppContext, credential: Credential): void {
+  c.set('credential', credential);
+  c.set('holder', `token ${credential.token_id}`);
 }
 
 /** The hash by which an upload knows the token that creates it; null where a link does. */

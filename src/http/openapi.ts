@@ -5,6 +5,7 @@ import type { App, Scope } from './app-env.ts';
 import { needs, needsOrLink, UPLOAD_KEY } from './auth.ts';
 import { curlOf } from './curl-sample.ts';
 import { codesIn, type Document, type Operation, operationsOf } from './document.ts';
+import { readJson } from './json-body.ts';
 import { statusOf, titleOf } from './problem.ts';
 import { ProblemSchema } from './schemas.ts';
 
@@ -77,6 +78,11 @@ export const UPLOAD_CODES = [
 /** The parts of a route that takes tokens: the check of the scope, and how the document describes it. */
 export function forToken(scope: Scope) {
   return { middleware: needs(scope), ...describedAccess(scope, 'bearer') };
+}
+
+/** The parts of a route that takes tokens, and a JSON body. */
+export function forTokenAndJson(scope: Scope) {
+  return { middleware: [needs(scope), readJson], ...describedAccess(scope, 'bearer') };
 }
 
 /** The parts of a route that takes tokens and signed URLs. */
@@ -211,7 +217,7 @@ function inputCodes({ parameters = [], requestBody, responses = {} }: Operation)
   return [
     ...(isPage ? [] : (['unknown-option'] as const)),
     ...(parameters.length > 0 ? (['invalid-option'] as const) : []),
-    ...(takesJson ? (['invalid-request', 'body-too-large', 'unsupported-media-type'] as const) : []),
+    ...(takesJson ? (['invalid-request', 'upload-stalled', 'body-too-large', 'unsupported-media-type'] as const) : []),
   ];
 }
 

@@ -1,13 +1,13 @@
 import { DigestCheck } from '../codec/digest.ts';
 import { UPLOAD_READ_BYTES } from '../shared/limits.ts';
-import { readPieces } from '../shared/streams.ts';
+import { sentChunks } from '../shared/sender.ts';
 import type { AppContext } from './app-env.ts';
 import { contentDigests, reprDigests } from './digest-fields.ts';
 
-/** The body as it comes. Leaves what is not read for the drain. */
+/** The body as it comes. What is not read of it stays for the drain. Throws UploadStalled. */
 export function bodyPieces(c: AppContext): AsyncGenerator<Uint8Array, void, undefined> {
   const body = c.req.raw.body;
-  return body ? readPieces(body, UPLOAD_READ_BYTES, { whenLeft: 'release' }) : nothing();
+  return body ? sentChunks(body, UPLOAD_READ_BYTES, c.get('services').senderLimits) : nothing();
 }
 
 /**

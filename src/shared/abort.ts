@@ -23,11 +23,38 @@ export async function unlessAborted<T>(
   }
 }
 
-/** `work`, or a rejection after `ms` milliseconds; `what` says what did not happen. The work itself goes on. */
-export async function withinTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
+/** The deadline of a call has passed. The call itself may still be carried out, and holds what it was given until then. */
+export class TimedOut extends Error {
+  /** Resolves when the call itself has ended, with a result or without. */
+  readonly ended: Promise<void>;
+
+  constructor(what: string, ms: number, work: Promise<unknown>) {
+    super(`${what} for ${ms} ms`);
+    this.ended = work.then(
+      () => undefined,
+      () => undefined,
+    );
+  }
+}
+
+/**
+ * Resolves with what `work` gives, or throws {@link TimedOut} after `ms` milliseconds. The work goes on without a
+ * listener then; its late result is passed to `discard`, which must free it.
+ *
+ * @param what what did not happen, for the log
+ */
+export async function withinTime<T>(
+  work: Promise<T>,
+  ms: number,
+  what: string,
+  discard: (late: T) => void = () => undefined,
+): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} for ${ms} ms`)), ms);
+    timer = setTimeout(() => {
+      reject(new TimedOut(what, ms, work));
+      work.then(discard, () => undefined);
+    }, ms);
   });
   try {
     return await Promise.race([work, late]);

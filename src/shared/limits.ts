@@ -94,6 +94,13 @@ export const FORM_MARGIN_BYTES = 64 * KIB;
 /** Parts of one form: options are few, the rest is somebody's mistake. */
 export const FORM_PARTS = 100;
 
+/** Largest body of a JSON route; it is held in memory. */
+export const JSON_BODY_BYTES = 64 * KIB;
+/** Read at once of a small body, and of one that is dropped: 200 of them at once hold 3 MiB. */
+export const REFUSED_READ_BYTES = 16 * KIB;
+/** Bodies of strangers that one isolate reads and drops at once; further ones are left unread. */
+export const STRANGERS_DRAINED = 64;
+
 /** After a refusal the rest of the body is read and dropped, so that the answer reaches the client: how much, how long. */
 export const DRAIN_BYTES = 256 * MIB;
 export const DRAIN_MS = 10_000;
@@ -256,6 +263,12 @@ export const MAX_SEEK_TABLE_BYTES = MIB;
  * with 128 KiB, 1.3 to 1.6 with 256, 1.0 to 1.3 with 64).
  */
 export const STORED_READ_BYTES = 128 * KIB;
+
+/** One call of the storage, of a database: past this it counts as failed. D1 itself ends a batch after 30 s (D1 limits). */
+export const STORAGE_CALL_MS = 30_000;
+export const DATABASE_CALL_MS = 40_000;
+/** One call of an upload object without a body: it may roll back what was stored, which takes several storage calls. */
+export const UPLOAD_CALL_MS = 150_000;
 
 /** A storage read that gives nothing for so long counts as broken, and is taken up again. Its reader may be gone, unseen. */
 export const STORAGE_STALL_MS = 60_000;

@@ -46,25 +46,6 @@ export async function* readPieces(
 }
 
 /**
- * What `stream` has, in pieces of up to `pieceBytes`: all that came before an error is given. Smaller pieces than
- * {@link readPieces} gives, some 50 KiB from a fast sender. The stream is only unlocked when the consumer leaves.
- */
-export async function* readAvailable(
-  stream: ByteStream,
-  pieceBytes: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = pieceReader(stream, pieceBytes);
-  try {
-    for (let piece = await reader.read(1, pieceBytes); piece; ) {
-      yield piece;
-      piece = await reader.read(1, pieceBytes);
-    }
-  } finally {
-    reader.release();
-  }
-}
-
-/**
  * Pulls the next piece while the consumer is busy with the one before, so that reading and writing overlap: one piece
  * more in memory, in a copy, since the source uses its own buffer again.
  */

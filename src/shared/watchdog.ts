@@ -14,8 +14,11 @@ export interface PeerLimits {
 
 /** The peer moved no byte for too long, or too few. The caller maps it to its own error (408 for a sender). */
 export class PeerStalled extends Error {
-  constructor({ idleMs, minRate }: PeerLimits) {
-    super(`the peer moved no byte for ${idleMs} ms, or fewer than ${minRate} a second`);
+  readonly limits: PeerLimits;
+
+  constructor(limits: PeerLimits) {
+    super(`the peer moved no byte for ${limits.idleMs} ms, or fewer than ${limits.minRate} a second`);
+    this.limits = limits;
   }
 }
 

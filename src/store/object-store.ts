@@ -1,3 +1,5 @@
+import { TimedOut, withinTime } from '../shared/abort.ts';
+import { STORAGE_CALL_MS } from '../shared/limits.ts';
 import { type RetryPolicy, retry, STORAGE_RETRY } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
@@ -45,14 +47,17 @@ export interface ReadOptions {
 }
 
 /**
- * The bucket as the vault uses it: every call is retried where that is safe, and fails as {@link StorageFailed}.
- * Bodies are always buffers: a stream cannot be sent a second time.
+ * The bucket as the vault uses it: every call has a deadline, is retried where that is safe, and fails as
+ * {@link StorageFailed}. A call that passed its deadline is not retried, since it may still be carried out; what it holds
+ * until then is known by {@link storageCallEnded}. Bodies are always buffers: a stream cannot be sent a second time.
  */
 export class ObjectStore {
   readonly #bucket: R2Bucket;
+  readonly #callMs: number;
 
-  constructor(bucket: R2Bucket) {
+  constructor(bucket: R2Bucket, { callMs = STORAGE_CALL_MS }: { readonly callMs?: number } = {}) {
     this.#bucket = bucket;
+    this.#callMs = callMs;
   }
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
@@ -65,7 +70,12 @@ export class ObjectStore {
       ...(span && { range: { offset: span.offset, length: span.length } }),
       ...(etag !== undefined && { onlyIf: { etagMatches: etag } }),
     };
-    const object: R2ObjectBody | R2Object | null = await this.#call('get', () => this.#get(key, options), policy);
+    const object: R2ObjectBody | R2Object | null = await this.#call(
+      'get',
+      () => this.#get(key, options),
+      policy,
+      cancelBody,
+    );
     if (!object) return { kind: 'missing' };
     if (!hasBody(object)) return { kind: 'changed' };
     return { kind: 'open', body: object.body, etag: object.etag, size: object.size };
@@ -98,8 +108,10 @@ export class ObjectStore {
 
   /** A small object whole, as JSON. Null where there is none. */
   async readJson(key: string): Promise<unknown> {
-    const object = await this.#call('get', () => this.#bucket.get(key));
-    return object ? object.json() : null;
+    return this.#call('get', async () => {
+      const object = await this.#bucket.get(key);
+      return object ? object.json() : null;
+    });
   }
 
   /** The object's size in bytes, or null where there is none. */
@@ -147,7 +159,10 @@ export class ObjectStore {
     return { key, upload_id: upload.uploadId };
   }
 
-  /** Sends a part (numbers begin at 1). `bytes` may be used again when the promise has settled. */
+  /**
+   * Sends a part (numbers begin at 1). `bytes` may be used again when the promise has settled, and after a failure when
+   * {@link storageCallEnded} has resolved too.
+   */
   async putPart(open: OpenUpload, partNumber: number, bytes: Uint8Array): Promise<R2UploadedPart> {
     const upload = this.#bucket.resumeMultipartUpload(open.key, open.upload_id);
     return this.#call('upload part', () => upload.uploadPart(partNumber, bytes));
@@ -201,14 +216,35 @@ export class ObjectStore {
     }
   }
 
-  async #call<T>(operation: string, work: () => Promise<T>, policy: RetryPolicy = STORAGE_RETRY): Promise<T> {
+  async #call<T>(
+    operation: string,
+    work: () => Promise<T>,
+    policy: RetryPolicy = STORAGE_RETRY,
+    discard?: (late: T) => void,
+  ): Promise<T> {
+    const once = () => withinTime(work(), this.#callMs, `${operation}: the storage did not answer`, discard);
     try {
-      return await retry(work, (error) => !(error instanceof StoredDataLost) && isTransient(error), policy);
+      return await retry(once, isWorthAnotherTry, policy);
     } catch (error) {
       if (error instanceof StoredDataLost) throw error;
       throw new StorageFailed(operation, error);
     }
   }
+}
+
+/** Resolves when the storage holds nothing of a failed call any more: at once, unless its deadline had passed. */
+export function storageCallEnded(failure: unknown): Promise<void> {
+  const cause = failure instanceof StorageFailed ? failure.cause : null;
+  return cause instanceof TimedOut ? cause.ended : Promise.resolve();
+}
+
+function isWorthAnotherTry(error: unknown): boolean {
+  return !(error instanceof StoredDataLost) && !(error instanceof TimedOut) && isTransient(error);
+}
+
+/** An open body holds one of the request's few connections. */
+function cancelBody(object: R2ObjectBody | R2Object | null): void {
+  if (object && hasBody(object)) object.body.cancel().catch(() => undefined);
 }
 
 const RANGE_NOT_SATISFIABLE = 10039;

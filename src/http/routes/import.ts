@@ -70,7 +70,7 @@ const importRoute = createRoute({
   },
   responses: {
     200: json(ImportSchema, 'The document was read to its end', IMPORTED),
-    ...problems(...IMPORT_CODES, 'unsupported-media-type', 'import-interrupted'),
+    ...problems(...IMPORT_CODES, 'upload-stalled', 'unsupported-media-type', 'import-interrupted'),
   },
 });
 

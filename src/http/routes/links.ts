@@ -10,7 +10,7 @@ import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { LINK, LINK_REQUEST, UPLOAD_LINK, UPLOAD_LINK_REQUEST, WATCH_LINK, WATCH_LINK_REQUEST } from '../examples.ts';
 import { encodeMemberPath, withoutEndSlashes } from '../member-path.ts';
-import { forToken, json, jsonBody, problems } from '../openapi.ts';
+import { forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
 import {
   BackupParam,
   JobParam,
@@ -41,7 +41,7 @@ const downloadLink = createRoute({
   summary: 'Sign a download link',
   description: 'The URL downloads the backup, or one member of an archive, without a token until it expires.',
   tags: ['Links'],
-  ...forToken('read'),
+  ...forTokenAndJson('read'),
   request: { params: BackupParam, body: jsonBody(LinkRequest, LINK_REQUEST) },
   responses: {
     200: json(LinkSchema, 'The link', LINK),
@@ -63,7 +63,7 @@ const uploadLink = createRoute({
   summary: 'Sign an upload link',
   description: 'The URLs store one file without a token: by PUT in one request, or in chunks by tus.',
   tags: ['Links'],
-  ...forToken('write'),
+  ...forTokenAndJson('write'),
   request: { body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
   responses: {
     200: json(UploadLinkSchema, 'The links', UPLOAD_LINK),
@@ -78,7 +78,7 @@ const watchLink = createRoute({
   summary: 'Sign a watch link',
   description: 'The URL opens the WebSocket of a job without a token until it expires.',
   tags: ['Links'],
-  ...forToken('read'),
+  ...forTokenAndJson('read'),
   request: { params: JobParam, body: jsonBody(WatchLinkRequest, WATCH_LINK_REQUEST) },
   responses: { 200: json(LinkSchema, 'The link', WATCH_LINK), ...problems('links-not-configured') },
 });
@@ -100,7 +100,7 @@ export function linkRoutes(app: App): void {
   });
 
   app.openapi(downloadLink, async (c) => {
-    const order = LinkRequest.parse(c.req.valid('json') ?? {});
+    const order = c.req.valid('json');
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const address = await addressOf(c, backup, order);
     const params = new URLSearchParams();
@@ -110,7 +110,7 @@ export function linkRoutes(app: App): void {
   });
 
   app.openapi(watchLink, async (c) => {
-    const { expires_in } = WatchLinkRequest.parse(c.req.valid('json') ?? {});
+    const { expires_in } = c.req.valid('json');
     const { job_id } = c.req.valid('param');
     const { url, expires_at } = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), expires_in);
     return c.json({ url: asWebSocket(url), expires_at }, 200);

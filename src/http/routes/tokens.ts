@@ -5,7 +5,7 @@ import { VaultError } from '../../shared/errors.ts';
 import type { App } from '../app-env.ts';
 import { makeToken, tokenHash } from '../auth.ts';
 import { NEW_TOKEN, TOKEN, TOKEN_REQUEST } from '../examples.ts';
-import { forToken, json, jsonBody, problems } from '../openapi.ts';
+import { forToken, forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
 import { NewTokenSchema, TokenListSchema, TokenRequest } from '../schemas.ts';
 
 const makeRoute = createRoute({
@@ -15,7 +15,7 @@ const makeRoute = createRoute({
   summary: 'Create a token',
   description: 'The answer contains the token. The vault stores a hash of it and cannot show it again.',
   tags: ['Tokens'],
-  ...forToken('admin'),
+  ...forTokenAndJson('admin'),
   request: { body: { required: true, ...jsonBody(TokenRequest, TOKEN_REQUEST) } },
   responses: { 201: json(NewTokenSchema, 'The token', NEW_TOKEN) },
 });

@@ -3,7 +3,9 @@ import { pipeline } from '../../codec/pipeline.ts';
 import { meter, rateLimit } from '../../codec/stages.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { CHECKPOINT_MS, UPLOAD_READ_BYTES } from '../../shared/limits.ts';
-import { type ByteStream, readAvailable, untilAborted } from '../../shared/streams.ts';
+import { sentChunks, UploadStalled } from '../../shared/sender.ts';
+import { type ByteStream, untilAborted } from '../../shared/streams.ts';
+import type { PeerLimits } from '../../shared/watchdog.ts';
 import type { ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
@@ -120,10 +122,10 @@ export class PieceRun {
     body: ByteStream | null,
     report: () => void,
   ): Promise<void> {
-    const { uploadRate } = this.#rooms;
+    const { uploadRate, senderLimits } = this.#rooms;
     const { digests, length } = this.#piece;
     const check = new DigestCheck(digests);
-    const sent = pipeline(untilAborted(fromSender(body), this.#leaving.signal));
+    const sent = pipeline(untilAborted(fromSender(body, senderLimits), this.#leaving.signal));
     const limited = uploadRate === null ? sent : sent.through(rateLimit(uploadRate));
     const capped = limited.through(meter((piece) => checkFits(writer.offset + piece.length, length, maxBytes)));
     let noted = Date.now();
@@ -163,11 +165,11 @@ export class PieceRun {
   }
 }
 
-async function* fromSender(body: ByteStream | null): AsyncGenerator<Uint8Array, void, undefined> {
+async function* fromSender(body: ByteStream | null, limits: PeerLimits): AsyncGenerator<Uint8Array, void, undefined> {
   if (!body) return;
   try {
-    yield* readAvailable(body, UPLOAD_READ_BYTES);
+    yield* sentChunks(body, UPLOAD_READ_BYTES, limits);
   } catch (error) {
-    throw new PieceInterrupted(error);
+    throw error instanceof UploadStalled ? error : new PieceInterrupted(error);
   }
 }

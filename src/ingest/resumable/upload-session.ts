@@ -143,7 +143,10 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     override async fetch(request: Request): Promise<Response> {
       const { access, piece }: PieceRequest = JSON.parse(request.headers.get(PIECE_HEADER) ?? '');
       const answer = await answered(() => this.#append(access, piece, request.body));
-      if (answer.kind === 'refused') await drainOnceFree(request.body);
+      // A sender that stalled sends nothing that could be drained.
+      if (answer.kind === 'refused' && answer.code !== 'upload-stalled') {
+        await drainOnceFree(request.body, { stranger: !this.#isAdmitted(access) });
+      }
       return Response.json(answer);
     }
 
@@ -343,10 +346,14 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     #admitted(access: SessionAccess): UploadRecord {
       const { record } = this.#store;
       if (!record) throw new NoSuchUpload();
-      if (access.kind === 'granted') return record;
-      const known = [record.secret_hash, record.token_hash].filter((hash) => hash !== null);
-      if (!known.some((hash) => sameHash(hash, access.sha256))) throw new NotForThisUpload();
+      if (!this.#isAdmitted(access)) throw new NotForThisUpload();
       return record;
+    }
+
+    #isAdmitted(access: SessionAccess): boolean {
+      if (access.kind === 'granted') return true;
+      const { secret_hash = null, token_hash = null } = this.#store.record ?? {};
+      return [secret_hash, token_hash].some((hash) => hash !== null && sameHash(hash, access.sha256));
     }
   };
 }

@@ -1,4 +1,6 @@
+import { TimedOut, withinTime } from '../../shared/abort.ts';
 import { VaultError } from '../../shared/errors.ts';
+import { BUSY_RETRY_SECONDS, UPLOAD_CALL_MS } from '../../shared/limits.ts';
 import type { Piece } from './piece-run.ts';
 import type { SessionOrder, SessionPhase } from './upload-record.ts';
 import {
@@ -45,12 +47,12 @@ export interface UploadSessions {
 export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): UploadSessions {
   const session = (uploadId: string) => objects.get(objects.idFromName(uploadId));
   return {
-    create: async (order, length) => viewIn(await session(order.backup_id).create(order, length)),
-    describe: async (uploadId, access) => viewIn(await session(uploadId).describe(access)),
-    stop: async (uploadId, access) => viewIn(await session(uploadId).stop(access)),
-    terminate: async (uploadId, access) => viewIn(await session(uploadId).terminate(access)),
-    cancel: async (uploadId) => session(uploadId).cancel(),
-    supersede: async (uploadId) => session(uploadId).supersede(),
+    create: (order, length) => answerOf(session(order.backup_id).create(order, length)),
+    describe: (uploadId, access) => answerOf(session(uploadId).describe(access)),
+    stop: (uploadId, access) => answerOf(session(uploadId).stop(access)),
+    terminate: (uploadId, access) => answerOf(session(uploadId).terminate(access)),
+    cancel: (uploadId) => inTime(session(uploadId).cancel()),
+    supersede: (uploadId) => inTime(session(uploadId).supersede()),
     // By fetch: a stream that goes as an argument of a call comes in pieces of 8 KiB (workerd 1.20261117).
     append: async (uploadId, access, piece, body) => {
       const request: PieceRequest = { access, piece };
@@ -59,10 +61,32 @@ export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): 
       return viewIn(await response.json());
     },
     isOpen: async (uploadId) => {
-      const answer = await session(uploadId).describe({ kind: 'granted' });
+      const answer = await inTime(session(uploadId).describe({ kind: 'granted' }));
       return answer.kind === 'view' && answer.view.phase !== 'done';
     },
   };
+}
+
+/** The upload object did not answer. */
+class UploadUnavailable extends VaultError {
+  constructor(cause: unknown) {
+    super('busy', 'The upload cannot be reached now. Try again in a few seconds.', {
+      cause,
+      facts: { retry_after_seconds: BUSY_RETRY_SECONDS },
+    });
+  }
+}
+
+async function answerOf(call: Promise<SessionAnswer>): Promise<SessionView> {
+  return viewIn(await inTime(call));
+}
+
+async function inTime<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await withinTime(call, UPLOAD_CALL_MS, 'no answer of the upload');
+  } catch (error) {
+    throw error instanceof TimedOut ? new UploadUnavailable(error) : error;
+  }
 }
 
 function viewIn(answer: SessionAnswer): SessionView {
