@@ -47,6 +47,7 @@ export interface Services {
   readonly uploadRate: number | null;
   /** What a sender must send to be waited for. */
   readonly senderLimits: PeerLimits;
+  readonly cpuLimitMs: number;
   readonly indexes: OpenIndexes;
   readonly points: KnownPoints;
   readonly signingKeys: readonly SigningKey[];
@@ -87,6 +88,7 @@ export function services(env: Env): Services {
     defaultRecipients: config.defaultRecipients.map(checkRecipient),
     uploadRate: config.uploadRate,
     senderLimits: { idleMs: config.uploadIdleMs, minRate: config.minRate },
+    cpuLimitMs: config.cpuLimitMs,
     indexes: new LRUCache<string, MemberIndex>({
       maxSize: KNOWN_INDEX_BYTES,
       sizeCalculation: (index) => index.heldBytes,

@@ -2,7 +2,14 @@ import { pageOf, placeIn } from './pages.ts';
 
 /** How the bytes of a backup are stored. */
 export type Compression =
-  | { readonly codec: 'zstd'; readonly level: number; readonly engine: 'native' | 'wasm'; readonly frames: number }
+  | {
+      readonly codec: 'zstd';
+      readonly level: number;
+      /** Of some frames, where the time that one request may compute did not suffice for `level`. */
+      readonly lowest_level?: number;
+      readonly engine: 'native' | 'wasm';
+      readonly frames: number;
+    }
   | { readonly codec: 'none' };
 
 /** Of a backup whose bytes nobody reads without an identity (age-encryption.org/v1). */
@@ -71,6 +78,7 @@ export interface Backup extends BackupReceipt, Verification {}
 export interface BackupRow extends Omit<Backup, 'compression' | 'encryption' | 'archive' | 'damage'> {
   readonly codec: string;
   readonly level: number | null;
+  readonly lowest_level: number | null;
   readonly engine: string | null;
   readonly frames: number | null;
   readonly encryption: string | null;
@@ -81,13 +89,14 @@ export interface BackupRow extends Omit<Backup, 'compression' | 'encryption' | '
 /** The columns, in the order in which {@link rowOf} and the statements name them. */
 export const BACKUP_COLUMNS =
   'backup_id, job_id, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
-  'codec, level, engine, frames, encryption, archive, created_at, verified_at, damage';
+  'codec, level, lowest_level, engine, frames, encryption, archive, created_at, verified_at, damage';
 
 export function backupOf(row: BackupRow): Backup {
-  const { codec, level, engine, frames, encryption, archive, created_at, verified_at, damage, ...rest } = row;
+  const { codec, level, lowest_level, engine, frames, ...others } = row;
+  const { encryption, archive, created_at, verified_at, damage, ...rest } = others;
   return {
     ...rest,
-    compression: compressionOf(codec, level, engine, frames),
+    compression: compressionOf({ codec, level, lowest_level, engine, frames }),
     encryption: parsed<Encryption>(encryption),
     archive: parsed<ArchiveSummary>(archive),
     created_at,
@@ -115,13 +124,15 @@ export function rowOf(backup: Backup): BackupRow {
   const { encryption, archive, damage } = backup;
   const texts = { encryption: jsonText(encryption), archive: jsonText(archive), damage: jsonText(damage) };
   if (compression.codec === 'none')
-    return { ...rest, ...texts, codec: 'none', level: null, engine: null, frames: null };
-  return { ...rest, ...texts, ...compression };
+    return { ...rest, ...texts, codec: 'none', level: null, lowest_level: null, engine: null, frames: null };
+  return { ...rest, ...texts, lowest_level: null, ...compression };
 }
 
-function compressionOf(codec: string, level: number | null, engine: string | null, frames: number | null): Compression {
+type CompressionColumns = Pick<BackupRow, 'codec' | 'level' | 'lowest_level' | 'engine' | 'frames'>;
+
+function compressionOf({ codec, level, lowest_level, engine, frames }: CompressionColumns): Compression {
   if (codec === 'zstd' && level !== null && (engine === 'native' || engine === 'wasm') && frames !== null) {
-    return { codec, level, engine, frames };
+    return { codec, level, ...(lowest_level !== null && { lowest_level }), engine, frames };
   }
   if (codec === 'none') return { codec };
   throw new TypeError(`a row of the catalogue has the unknown codec ${codec}`);
@@ -134,7 +145,7 @@ const INSERT = `
   INSERT INTO backups (${BACKUP_COLUMNS})
   SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'filename', value ->> 'content_type',
          value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
-         value ->> 'codec', value ->> 'level', value ->> 'engine', value ->> 'frames',
+         value ->> 'codec', value ->> 'level', value ->> 'lowest_level', value ->> 'engine', value ->> 'frames',
          value ->> 'encryption', value ->> 'archive', value ->> 'created_at', value ->> 'verified_at',
          value ->> 'damage'
   FROM json_each(?1)
@@ -147,7 +158,7 @@ const REPLACE = `${INSERT} ON CONFLICT (backup_id) DO UPDATE SET
   job_id = excluded.job_id, filename = excluded.filename, content_type = excluded.content_type,
   file_size = excluded.file_size, checksum = excluded.checksum,
   stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
-  codec = excluded.codec, level = excluded.level, engine = excluded.engine, frames = excluded.frames,
+  codec = excluded.codec, level = excluded.level, lowest_level = excluded.lowest_level, engine = excluded.engine, frames = excluded.frames,
   encryption = excluded.encryption, archive = excluded.archive, created_at = excluded.created_at`;
 
 /**

@@ -72,6 +72,10 @@ export const CompressionSchema = z
     z.object({
       codec: z.literal('zstd'),
       level: z.number().int(),
+      lowest_level: z.number().int().optional().openapi({
+        description:
+          'Of some frames, where the time that one request may compute (CPU_LIMIT) did not suffice for `level`',
+      }),
       engine: z.enum(['native', 'wasm']),
       frames: z.number().int(),
     }),

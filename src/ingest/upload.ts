@@ -1,4 +1,5 @@
 import type { Backup, Encryption } from '../catalogue/backups.ts';
+import { CompressionPace, checkPace, lowestLevel } from '../codec/cpu-pace.ts';
 import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline } from '../codec/pipeline.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
@@ -26,6 +27,8 @@ export interface UploadRooms {
   readonly budget: IsolateBudget;
   /** Recipients of uploads that name none themselves; empty: those are not encrypted. */
   readonly defaultRecipients: readonly string[];
+  /** What one request may compute. */
+  readonly cpuLimitMs: number;
   /** Bytes a second that one upload may send; null: as fast as it comes. */
   readonly uploadRate: number | null;
   /** Bounds of the members' index; tests have smaller ones. */
@@ -165,9 +168,12 @@ async function receive(
   const sent = rooms.uploadRate === null ? pipeline(pieces) : pipeline(pieces).through(rateLimit(rooms.uploadRate));
   const metered = sent.through(meter(onPiece)).through(digest(contentDigest));
   const content = form.indexed ? metered.through(membersInto(indexing)) : metered;
-  const { engine } = rooms;
+  const { engine, cpuLimitMs: limitMs } = rooms;
+  const { level } = order;
+  if (form.compressed) checkPace({ engine, level, limitMs }, order.total);
+  const pace = new CompressionPace({ engine, level, limitMs, mostBytes: order.total || order.max_bytes });
   const compressed: Pipeline<[] | ['zstd']> = form.compressed
-    ? content.through(compress({ engine, level: order.level, onFrames }))
+    ? content.through(compress({ engine, level, pace, onFrames }))
     : content;
   const encrypted = form.recipients.length > 0 ? compressed.through(encrypt(form.recipients)) : compressed;
   const asItCame = !form.compressed && form.recipients.length === 0;
@@ -194,7 +200,7 @@ async function receive(
     stored_size: writer.bytesWritten,
     stored_checksum: asItCame ? checksum : hex(storedDigest.digest()),
     compression: form.compressed
-      ? { codec: 'zstd', level: order.level, engine: engine.name, frames: frames.length }
+      ? { codec: 'zstd', level, ...lowestLevel(pace.lowest, level), engine: engine.name, frames: frames.length }
       : { codec: 'none' },
     encryption: form.encryption,
     archive,

@@ -1,8 +1,10 @@
 import {
+  DEFAULT_CPU_LIMIT_MS,
   DEFAULT_IMPORT_QUERIES,
   DEFAULT_MAX_FILE_BYTES,
   DEFAULT_MIN_RATE,
   DEFAULT_PEER_IDLE_MS,
+  MAX_CPU_LIMIT_MS,
   MAX_OBJECT_BYTES,
   MAX_PEER_IDLE_MS,
   MAX_UPLOAD_TTL_MS,
@@ -37,6 +39,8 @@ export interface Config {
   readonly downloadIdleMs: number;
   /** `MIN_RATE`: a peer below it over a minute of waiting counts as stalled, in bytes a second. Default 1 KiB. */
   readonly minRate: number;
+  /** `CPU_LIMIT`: what the platform lets one request compute, in ms here. Default 300 s, as `cpu_ms` of wrangler.toml; at most an hour. */
+  readonly cpuLimitMs: number;
   /** `RESUMABLE_DRAFT`: a flag that adds the IETF's draft of resumable uploads beside tus. */
   readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
@@ -69,6 +73,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     uploadIdleMs: parseMs('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
     downloadIdleMs: parseMs('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
     minRate: parseBytes('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
+    cpuLimitMs: parseMs('CPU_LIMIT', text('CPU_LIMIT'), MAX_CPU_LIMIT_MS) ?? DEFAULT_CPU_LIMIT_MS,
     resumableDraft: parseSwitch('RESUMABLE_DRAFT', text('RESUMABLE_DRAFT')) ?? false,
     adminToken: text('ADMIN_TOKEN'),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',

@@ -25,6 +25,10 @@ export const MAX_OBJECT_BYTES = MAX_PART_BYTES * PARTS_PER_OBJECT;
 /** Default of `MAX_FILE_SIZE`. */
 export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
 
+/** Default of `CPU_LIMIT`: what the platform lets one request compute (Workers limits). */
+export const DEFAULT_CPU_LIMIT_MS = 300_000;
+export const MAX_CPU_LIMIT_MS = 60 * 60_000;
+
 /** Bytes of an upload read at once: large enough to be cheap, small enough to show progress on a slow line. */
 export const UPLOAD_READ_BYTES = 512 * KIB;
 

@@ -1,6 +1,7 @@
 import { release } from '../../shared/bytes.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
 import type { Pieces, Stage } from '../../shared/streams.ts';
+import { type CompressionPace, pacedCompressor } from '../cpu-pace.ts';
 import { checkLevel } from '../levels.ts';
 import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from '../zstd/engine.ts';
@@ -11,6 +12,8 @@ export interface SeekableEncodeOptions {
   readonly engine: ZstdEngine;
   /** 1 to `engine.highestLevel`. */
   readonly level: number;
+  /** Chooses the level of each frame, up to `level`. Without it all have that. */
+  readonly pace?: CompressionPace;
   /** Content of a frame, in bytes; at most FRAME_BYTES, its default. */
   readonly frameBytes?: number;
   /** Told once, after the last piece was made: the frames that hold the content (the seek table is none of them). */
@@ -24,7 +27,13 @@ export interface SeekableEncodeOptions {
  *
  * Throws LevelUnsupported at once. A frame's memory is given back when the next one is pulled.
  */
-export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFrames }: SeekableEncodeOptions): Stage {
+export function seekableEncode({
+  engine,
+  level,
+  pace,
+  frameBytes = FRAME_BYTES,
+  onFrames,
+}: SeekableEncodeOptions): Stage {
   checkLevel(level, engine);
   return async function* seekableEncoded(source) {
     const entries: SeekEntry[] = [];
@@ -32,7 +41,7 @@ export function seekableEncode({ engine, level, frameBytes = FRAME_BYTES, onFram
       entries.push(seekEntry(frame, contentBytes, engine.writesChecksum));
       return frame;
     };
-    const compressor = engine.compressor(level);
+    const compressor = pacedCompressor(engine, (bytes) => pace?.next(bytes) ?? level);
     try {
       for await (const content of framesOf(source, frameBytes)) {
         const frame = plainBytes(noted(await compressor.compress(content), content.length));

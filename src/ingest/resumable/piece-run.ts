@@ -1,3 +1,4 @@
+import { CompressionPace } from '../../codec/cpu-pace.ts';
 import { DigestCheck, DigestMismatch, type ExpectedDigest } from '../../codec/digest.ts';
 import { pipeline } from '../../codec/pipeline.ts';
 import { meter, rateLimit } from '../../codec/stages.ts';
@@ -96,6 +97,10 @@ export class PieceRun {
       throw error;
     }
     this.#writer = writer;
+    const { bytes, length } = this.#piece;
+    const mostBytes = bytes ?? (length ?? record.max_bytes) - writer.offset;
+    const { engine, cpuLimitMs: limitMs } = this.#rooms;
+    writer.paceBy(new CompressionPace({ engine, level: record.level, limitMs, mostBytes }));
     const report = () => publish(writer.offset, writer.encodedBytes);
     try {
       await this.#receive(writer, record.max_bytes, body, report);

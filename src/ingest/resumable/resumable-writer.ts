@@ -1,4 +1,5 @@
 import { AgeSealer, type AgeSealing } from '../../codec/age-sealer.ts';
+import { type CompressionPace, lowestLevel, pacedCompressor } from '../../codec/cpu-pace.ts';
 import { updateCrc32 } from '../../codec/crc32.ts';
 import { plainBytes } from '../../codec/plain-bytes.ts';
 import { encodeSeekTable, type SeekEntry } from '../../codec/seekable/seek-table.ts';
@@ -49,6 +50,9 @@ export class ResumableWriter {
   /** Content up to here is durable. */
   #keptTo: number;
   #compressor: FrameCompressor | null = null;
+  #pace: CompressionPace | null = null;
+  /** Of frames whose request could compute no more; null while all have the level that was asked for. */
+  #lowestLevel: number | null;
   /** Where the object is encrypted, and how far what counts of it is. */
   #sealer: AgeSealer | null = null;
   #sealing: AgeSealing | null = null;
@@ -63,6 +67,7 @@ export class ResumableWriter {
     this.#crc32 = from.crc32;
     this.#compressed = from.compressed;
     this.#frames = from.frames;
+    this.#lowestLevel = from.lowest_level;
     const stands = { bytes: from.encoded_bytes, parts: from.parts };
     this.#parts = new ResumableParts(objects, store, dataKey(order.backup_id), stands, () => this.#checkFence());
     this.#sealing = store.sealing;
@@ -85,6 +90,11 @@ export class ResumableWriter {
   /** Whether the storage refused a part: what was taken can be kept, and no more be taken. */
   get broken(): boolean {
     return this.#parts.failed;
+  }
+
+  /** Another request begins: what that may compute is its own. */
+  paceBy(pace: CompressionPace): void {
+    this.#pace = pace;
   }
 
   /** From now on this writer changes nothing: where it would, it throws {@link PieceSuperseded}. */
@@ -124,6 +134,7 @@ export class ResumableWriter {
         frames: this.#frames,
         encoded_bytes: this.#parts.counted,
         parts,
+        lowest_level: this.#lowestLevel,
       });
     });
     this.#parts.checkpointed();
@@ -157,10 +168,17 @@ export class ResumableWriter {
     this.#parts.count();
     const open = await this.#parts.finish();
     this.#checkFence();
+    const { level } = this.#order;
     const stored: StoredObject = {
       bytes: this.#parts.counted,
       compression: this.#compressed
-        ? { codec: 'zstd', level: this.#order.level, engine: this.#engine.name, frames: this.#frames }
+        ? {
+            codec: 'zstd',
+            level,
+            ...lowestLevel(this.#lowestLevel ?? level, level),
+            engine: this.#engine.name,
+            frames: this.#frames,
+          }
         : { codec: 'none' },
       open,
       stored_at: new Date().toISOString(),
@@ -224,10 +242,17 @@ export class ResumableWriter {
   }
 
   async #endFrame(): Promise<void> {
-    this.#compressor ??= this.#engine.compressor(this.#order.level);
+    this.#compressor ??= pacedCompressor(this.#engine, (bytes) => this.#nextLevel(bytes));
     const frame = await this.#compressor.compress(this.#tail.subarray(0, this.#filled));
     await this.#addFrame(frame);
     release(frame);
+  }
+
+  #nextLevel(contentBytes: number): number {
+    const { level } = this.#order;
+    const next = this.#pace?.next(contentBytes) ?? level;
+    if (next < level) this.#lowestLevel = Math.min(this.#lowestLevel ?? level, next);
+    return next;
   }
 
   /** A frame of the tail's content. All of it moves at once, after the last wait. */

@@ -57,6 +57,8 @@ export interface Written {
   readonly encoded_bytes: number;
   /** Parts that the storage has taken, from the first on. */
   readonly parts: number;
+  /** Of its frames; null while all of them have the level that was asked for. */
+  readonly lowest_level: number | null;
 }
 
 export const NOTHING_WRITTEN: Written = {
@@ -66,6 +68,7 @@ export const NOTHING_WRITTEN: Written = {
   frames: 0,
   encoded_bytes: 0,
   parts: 0,
+  lowest_level: null,
 };
 
 export type SessionPhase = 'receiving' | 'storing' | 'verifying' | 'done' | 'failed';

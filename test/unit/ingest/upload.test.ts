@@ -2,6 +2,7 @@ import { env } from 'cloudflare:workers';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { describe, expect, it } from 'vitest';
 import { getBackup } from '../../../src/catalogue/backups.ts';
+import { readContent } from '../../../src/delivery/download.ts';
 import { type UploadOrder, upload } from '../../../src/ingest/upload.ts';
 import { services } from '../../../src/services.ts';
 import { MIB } from '../../../src/shared/limits.ts';
@@ -10,6 +11,7 @@ import { ObjectStore } from '../../../src/store/object-store.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
 import { withSteps } from '../../support/storage-steps.ts';
 import { sample, storedKeys } from '../../support/vault.ts';
+import { collect } from '../codec/bytes.ts';
 
 let next = 0;
 
@@ -142,23 +144,69 @@ describe('upload', () => {
   });
 });
 
+describe('a level that one request has no time for', () => {
+  const content = sample(12 * MIB);
+  const slow = { level: 9, compression: 'zstd', max_bytes: content.length } as const;
+  // Level 9 takes 0.19 s for the content by the table of rates, level 3 takes 0.11 s.
+  const deps = () => ({ ...services(env), cpuLimitMs: 150 });
+
+  it('is rejected at once where the length is known, and nothing is read or stored', async () => {
+    let read = 0;
+    async function* counted() {
+      for await (const piece of piecesOf(content)) {
+        read += piece.length;
+        yield piece;
+      }
+    }
+    const known = order(counted(), { ...slow, total: content.length, exact: true });
+    await expect(upload(deps(), known)).rejects.toMatchObject({
+      code: 'level-too-slow',
+      facts: { highest_level: 3 },
+    });
+    expect(read).toBeLessThanOrEqual(2 * MIB);
+    await expectNothing(known.backup_id);
+    expect(await services(env).jobs.snapshot(known.job_id)).toMatchObject({ phase: 'failed', code: 'level-too-slow' });
+  });
+
+  it('is accepted where the content is stored as it came', async () => {
+    const known = order(piecesOf(content), { ...slow, compression: 'none', total: content.length, exact: true });
+    expect(await upload(deps(), known)).toMatchObject({ compression: { codec: 'none' } });
+  });
+
+  it('gives way to a faster one where the length is unknown, and receipt and row say so', async () => {
+    const unknown = order(piecesOf(content), slow);
+    const backup = await upload(deps(), unknown);
+    expect(backup.compression).toMatchObject({ level: 9, lowest_level: 3, frames: 3 });
+    expect(await getBackup(env.CATALOGUE, backup.backup_id)).toEqual(backup);
+    const downloaded = await collect(readContent(services(env), backup, null));
+    expect(downloaded).toEqual(content);
+  });
+
+  it('is kept where there is time, and the receipt names no other', async () => {
+    const backup = await upload(services(env), order(piecesOf(content), slow));
+    expect(backup.compression).toEqual({ codec: 'zstd', level: 9, engine: 'native', frames: 3 });
+  });
+});
+
 describe('a reclaim beside its upload', () => {
   it('decides with it, at whichever step it comes: both keep the backup, or both remove it', async () => {
     const outcomes = new Set<string>();
-    for (let at = 1; ; at++) {
+    for (let at = 1; !outcomes.has('kept'); at++) {
       const raced = order(piecesOf(sample(MIB)));
       let reclaimed: 'kept' | 'removed' | undefined;
+      const reclaimIf = async (now: boolean) => {
+        if (now) reclaimed ??= await services(env).jobDeps.reclaim(raced);
+      };
+      // Last of all behind the commit, which is the one batch.
       const { bucket, catalogue, names } = withSteps(env.VAULT, env.CATALOGUE, {
-        async before(step) {
-          if (step === at) reclaimed = await services(env).jobDeps.reclaim(raced);
-        },
+        before: (step) => reclaimIf(step === at),
+        after: (_, name) => reclaimIf(name === 'batch'),
       });
       const deps = { ...services(env), store: new ObjectStore(bucket), catalogue };
       const result = await upload(deps, raced).then(
         ({ backup_id }) => backup_id,
         (error: unknown) => error,
       );
-      if (reclaimed === undefined) break;
       const why = `reclaimed at step ${at} of ${names}`;
       if (reclaimed === 'kept') {
         expect(result, why).toBe(raced.backup_id);

@@ -14,6 +14,7 @@ describe('the variables of a deployment', () => {
       uploadIdleMs: 60_000,
       downloadIdleMs: 60_000,
       minRate: KIB,
+      cpuLimitMs: 300_000,
       adminToken: null,
       linkSigningKeys: '',
     });
