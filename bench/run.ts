@@ -22,6 +22,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { beforeAndAfter } from './parts/before-and-after.ts';
 import { codecAlone, codecTable } from './parts/codec.ts';
+import { cpuRates } from './parts/cpu-rates.ts';
 import { encryption } from './parts/encryption.ts';
 import { fairness } from './parts/fairness.ts';
 import { jsonExport } from './parts/json-export.ts';
@@ -48,6 +49,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   pieces,
   'codec-alone': codecAlone,
   'codec-table': codecTable,
+  'cpu-rates': cpuRates,
   memory,
   fairness,
   export: jsonExport,

@@ -29,6 +29,12 @@ export async function busiestThread<T>(
   return { result, share: Math.max(...computed) / seconds };
 }
 
+/** Seconds that the processes have computed, also where they waited for a core in between. */
+export function computedSeconds(pids: readonly number[]): number {
+  const threads = pids.flatMap((pid) => numbersIn(`/proc/${pid}/task`).map((thread) => `/proc/${pid}/task/${thread}`));
+  return threads.reduce((sum, thread) => sum + Number(textOf(`${thread}/schedstat`).split(' ')[0] ?? 0) / 1e9, 0);
+}
+
 /** Seconds for which each thread of the processes had a core or waited for one, which Linux tells in nanoseconds. */
 function threadSeconds(pids: readonly number[]): Map<string, number> {
   const seconds = new Map<string, number>();

@@ -3,6 +3,10 @@
  * that time is told from outside: this runtime's own clock stands still without I/O.
  */
 import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from 'node:zlib';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { scanTar } from '../../src/archive/tar-scan.ts';
+import { ageDecrypt, ageEncrypt } from '../../src/codec/age.ts';
+import { updateCrc32 } from '../../src/codec/crc32.ts';
 import { sha256Digest } from '../../src/codec/digest.ts';
 import { seekableEncode } from '../../src/codec/seekable/seekable-encoder.ts';
 import type { ZstdEngine } from '../../src/codec/zstd/engine.ts';
@@ -10,6 +14,7 @@ import { nativeEngine } from '../../src/codec/zstd/native-engine.ts';
 import { startWasmEngine } from '../../src/codec/zstd/wasm-engine.ts';
 import { zstdDecode } from '../../src/codec/zstd/zstd-decode.ts';
 import { FRAME_BYTES, MIB } from '../../src/shared/limits.ts';
+import { jsonItems } from '../../src/transfer/json-items.ts';
 
 const wasmEngine = startWasmEngine();
 
@@ -36,6 +41,8 @@ export default {
         return Response.json(pack(codec(option('codec'), engine, Number(option('level')))));
       case '/unpack':
         return Response.json(unpack(codec(option('codec'), engine, Number(option('level')))));
+      case '/rate':
+        return Response.json({ content: await work(option('what')) });
       case '/':
         return Response.json({ highest: { native: nativeEngine.highestLevel, wasm: wasmEngine.highestLevel } });
       default:
@@ -82,6 +89,57 @@ async function wayOut(engine: ZstdEngine) {
   const decode = zstdDecode({ engine, maxBytes: source.length });
   for await (const piece of decode(storedPieces(MIB))) bytes += piece.length;
   return { content: bytes };
+}
+
+/** What the flows compute beside zstd and gzip. Resolves with the bytes of content that were worked on. */
+async function work(what: string): Promise<number> {
+  switch (what) {
+    case 'sha256': {
+      const digest = sha256Digest();
+      for await (const piece of pieces(MIB)) digest.update(piece);
+      digest.digest();
+      return source.length;
+    }
+    case 'crc32': {
+      let crc = 0;
+      for await (const piece of pieces(MIB)) crc = updateCrc32(crc, piece);
+      return source.length;
+    }
+    case 'age-seal':
+      return drained(ageEncrypt([await identityToRecipient(await generateIdentity())])(pieces(MIB)));
+    case 'age-seal-open': {
+      const identity = await generateIdentity();
+      const sealed = ageEncrypt([await identityToRecipient(identity)])(pieces(MIB));
+      return drained(ageDecrypt(identity)(sealed));
+    }
+    case 'tar':
+      await scanTar(pieces(MIB), () => undefined);
+      return source.length;
+    case 'json': {
+      const rows = jsonRows(source.length);
+      const options = { format: 'ndjson', maxItemBytes: MIB, maxDepth: 100 } as const;
+      for await (const _ of jsonItems(repeated(rows), options));
+      return source.length;
+    }
+    default:
+      throw new Error(`no work ${what}`);
+  }
+}
+
+async function drained(made: AsyncIterable<Uint8Array>): Promise<number> {
+  for await (const _ of made);
+  return source.length;
+}
+
+/** Lines of JSON, about half a MiB of them. */
+function jsonRows(bytes: number): { readonly lines: Uint8Array; readonly times: number } {
+  const row = (id: number) => `{"id":${id},"name":"item ${id}","value":${id / 7},"note":"some words of a note"}\n`;
+  const lines = new TextEncoder().encode(Array.from({ length: 6000 }, (_, id) => row(id)).join(''));
+  return { lines, times: Math.ceil(bytes / lines.length) };
+}
+
+async function* repeated({ lines, times }: ReturnType<typeof jsonRows>): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let time = 0; time < times; time++) yield lines.slice();
 }
 
 interface Codec {
