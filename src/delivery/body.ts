@@ -5,11 +5,12 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { MalformedZstd } from '../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../codec/zstd/zstd-decode.ts';
 import { VaultError } from '../shared/errors.ts';
-import { type IsolateMemory, type Share, sharesInTurn } from '../shared/isolate-memory.ts';
+import { type IsolateMemory, sharesInTurn } from '../shared/isolate-memory.ts';
 import { FIRST_FRAME_OPERATIONS } from '../shared/limits.ts';
 import { type ByteStream, type Pieces, pumpPieces } from '../shared/streams.ts';
 import type { PeerLimits } from '../shared/watchdog.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import type { Turn } from './patient-reader.ts';
 
 export interface DeliveryDeps {
   readonly store: ObjectStore;
@@ -79,11 +80,19 @@ export async function openBody(
  * Turns to read and decode a frame each. The first is one of those for what is small, so that a small download never
  * waits behind the rest of large ones.
  */
-export function turnsOf({ memory }: DeliveryDeps, holder: string, signal: AbortSignal): () => Promise<Share> {
-  return sharesInTurn(
-    () => memory.small.acquire(holder, signal, FIRST_FRAME_OPERATIONS),
-    () => memory.turns.acquire(holder, signal),
+export function turnsOf({ memory }: DeliveryDeps, holder: string, signal: AbortSignal): () => Promise<Turn> {
+  const { small, turns } = memory;
+  let gate = small;
+  const next = sharesInTurn(
+    () => small.acquire(holder, signal, FIRST_FRAME_OPERATIONS),
+    () => turns.acquire(holder, signal),
   );
+  return async () => {
+    const share = await next();
+    const lender = gate;
+    gate = turns;
+    return { release: share.release, wanted: () => lender.waiting > 0 };
+  };
 }
 
 /** What a decoder says of bytes that were stored here. */

@@ -5,9 +5,10 @@
  * fill the isolate. What was decoded can be decoded again, so it is held only while the client takes it:
  *
  * - A fast reader keeps one open source, and a turn for each frame.
- * - A chunk that is pending for {@link READER_SLOW_MS} shows a slow one: the frame is dropped but for a copy of its next
- *   {@link READER_KEPT_BYTES}, the source is closed and the turn released. It is next opened for so many bytes only.
- * - After {@link READER_STOPPED_MS} the copy is dropped as well: a reader that stopped holds one chunk.
+ * - A chunk that is pending for {@link READER_SLOW_MS} shows a slow one. If others wait for a turn, the frame is dropped
+ *   but for a copy of its next {@link READER_KEPT_BYTES}, the source is closed and the turn released. As long as others
+ *   wait, the source is next opened for so many bytes only, and the turn is released once they are copied.
+ * - After {@link READER_STOPPED_MS} all is dropped: a reader that stopped holds one chunk.
  *
  * The figures behind these numbers are in docs/decisions/0017-fair-memory.md.
  */
@@ -23,9 +24,15 @@ import {
 } from '../shared/limits.ts';
 import type { ByteSpan, ReadSpan } from '../shared/seek-points.ts';
 
+/** A share of the isolate to read and decode one frame. */
+export interface Turn extends Share {
+  /** Whether others wait for it. */
+  wanted(): boolean;
+}
+
 export interface PatientReaderOptions {
-  /** Resolves with a turn to read and decode a frame. It is released when the frame is taken or dropped. */
-  readonly turn: () => Promise<Share>;
+  /** It is released when the frame is taken or dropped. */
+  readonly turn: () => Promise<Turn>;
   /** Shorter times, for tests. */
   readonly slowMs?: number;
   readonly stoppedMs?: number;
@@ -42,24 +49,28 @@ export function patientReader(read: ReadSpan, options: PatientReaderOptions): Re
 
 class PatientRead {
   readonly #read: ReadSpan;
-  readonly #turnOf: () => Promise<Share>;
+  readonly #nextTurn: () => Promise<Turn>;
   readonly #slowMs: number;
   readonly #stoppedMs: number;
   readonly #end: number;
   /** Offset of the first byte that was not handed out. */
   #at: number;
   #source: AsyncIterator<Uint8Array> | null = null;
+  /** Offset where the open source ends. */
+  #sourceEnd = 0;
   /** What closing sources still do; they hold memory until it is done. */
   #closing: Promise<unknown> = Promise.resolve();
-  #turn: Share | null = null;
+  #turn: Turn | null = null;
   /** What is decoded and not handed out: a view of the source's frame, or a copy of ours. */
   #decoded: Uint8Array = new Uint8Array();
   /** Bytes that the reader must take without a wait to count as fast again; 0 while it does. */
   #probation = 0;
+  /** Looks at a chunk that is pending. */
+  #pending: ReturnType<typeof setTimeout> | undefined;
 
   constructor(read: ReadSpan, { offset, length }: ByteSpan, options: PatientReaderOptions) {
     this.#read = read;
-    this.#turnOf = options.turn;
+    this.#nextTurn = options.turn;
     this.#slowMs = options.slowMs ?? READER_SLOW_MS;
     this.#stoppedMs = options.stoppedMs ?? READER_STOPPED_MS;
     this.#at = offset;
@@ -77,17 +88,15 @@ class PatientRead {
           this.#decoded = this.#decoded.subarray(chunk.length);
           this.#at += chunk.length;
           this.#probation = Math.max(0, this.#probation - chunk.length);
-          const slow = setTimeout(() => this.#slowDown(), this.#slowMs);
-          const stopped = setTimeout(() => this.#forget(), this.#stoppedMs);
+          this.#await(0);
           try {
             yield chunk;
           } finally {
-            clearTimeout(slow);
-            clearTimeout(stopped);
+            clearTimeout(this.#pending);
           }
         }
         this.#forget();
-        if (this.#at === this.#end) await this.#finish();
+        if (this.#at === this.#sourceEnd) await this.#finish();
         this.#releaseTurn();
       }
     } finally {
@@ -100,21 +109,36 @@ class PatientRead {
 
   /** Fills {@link #decoded} with the source's next bytes, under a turn. */
   async #decode(): Promise<void> {
-    this.#turn = await this.#nextTurn();
+    const turn = await this.#waitForTurn();
+    this.#turn = turn;
     await this.#closing;
     const left = this.#end - this.#at;
-    if (this.#probation > 0) {
-      const length = Math.min(left, READER_KEPT_BYTES);
-      this.#source = this.#read({ offset: this.#at, length })[Symbol.asyncIterator]();
-      await this.#keepSome(length);
-      return;
+    const toFrameEnd = Math.min(left, FRAME_BYTES - (this.#at % FRAME_BYTES));
+    if (this.#source) {
+      this.#decoded = await this.#next();
+    } else if (this.#probation > 0) {
+      await this.#keepSome(Math.min(toFrameEnd, READER_KEPT_BYTES));
+    } else {
+      // What others will interrupt is not begun: a storage reads ahead for all that was asked.
+      this.#open(turn.wanted() ? toFrameEnd : left);
+      this.#decoded = await this.#next();
     }
-    this.#source ??= this.#read({ offset: this.#at, length: left })[Symbol.asyncIterator]();
-    this.#decoded = (await this.#next()).subarray(0, left);
+  }
+
+  #open(length: number): void {
+    this.#sourceEnd = this.#at + length;
+    this.#source = this.#read({ offset: this.#at, length })[Symbol.asyncIterator]();
+  }
+
+  async #next(): Promise<Uint8Array> {
+    const next = await this.#source?.next();
+    if (!next || next.done) throw new Error(`the content ended ${this.#end - this.#at} bytes early`);
+    return next.value.subarray(0, this.#end - this.#at);
   }
 
   /** Copies a part of the source that is worth its decoding, and closes it. */
   async #keepSome(atMost: number): Promise<void> {
+    this.#open(atMost);
     const kept = new Uint8Array(atMost);
     let filled = 0;
     while (filled < atMost && filled < READER_KEPT_BYTES / 2) {
@@ -127,32 +151,42 @@ class PatientRead {
     this.#releaseTurn();
   }
 
-  async #next(): Promise<Uint8Array> {
-    const next = await this.#source?.next();
-    if (!next || next.done) throw new Error(`the content ended ${this.#end - this.#at} bytes early`);
-    return next.value;
-  }
-
   /** Behind the last byte wait checksums, and in a broken file what should not be there. */
   async #finish(): Promise<void> {
     const after = await this.#source?.next();
     if (after && !after.done) throw new Error('there is more content than was asked for');
+    this.#close();
   }
 
   /** An open source holds what it has read: it is closed unless the turn comes at once. */
-  async #nextTurn(): Promise<Share> {
+  async #waitForTurn(): Promise<Turn> {
     const patience = setTimeout(() => this.#close(), TURN_PATIENCE_MS);
     try {
-      return await this.#turnOf();
+      return await this.#nextTurn();
     } finally {
       clearTimeout(patience);
     }
   }
 
+  /** Watches a chunk that has been pending for `ms`. */
+  #await(ms: number): void {
+    this.#pending = setTimeout(() => {
+      const pendingMs = ms + this.#slowMs;
+      this.#probation = FRAME_BYTES;
+      if (pendingMs >= this.#stoppedMs) return this.#stop();
+      if (this.#source && this.#turn?.wanted()) this.#shrink();
+      this.#await(pendingMs);
+    }, this.#slowMs);
+  }
+
+  #stop(): void {
+    this.#forget();
+    this.#close();
+    this.#releaseTurn();
+  }
+
   /** Keeps a copy of some of the frame, and gives back all the rest. */
-  #slowDown(): void {
-    this.#probation = FRAME_BYTES;
-    if (!this.#source) return;
+  #shrink(): void {
     // Buffers of node:zlib make a view of slice(), which the released frame would take along.
     this.#decoded = Uint8Array.prototype.slice.call(this.#decoded, 0, READER_KEPT_BYTES);
     this.#close();

@@ -1,4 +1,4 @@
-import { FRAME_BYTES, KIB, READER_KEPT_BYTES } from '../../shared/limits.ts';
+import { FRAME_BYTES, KIB } from '../../shared/limits.ts';
 import type { ByteSpan, ReadSpan } from '../../shared/seek-points.ts';
 import type { Pieces } from '../../shared/streams.ts';
 import type { ZstdEngine } from './engine.ts';
@@ -39,7 +39,7 @@ export function zstdReader(read: ReadSpan, file: ZstdFile): ReadSpan {
   return (span) => {
     const from = known.find(({ content }) => content <= span.offset) ?? { encoded: 0, content: 0 };
     const encoded = { offset: from.encoded, length: file.encodedBytes - from.encoded };
-    const source = span.length > READER_KEPT_BYTES ? read(encoded) : frameFirst(read, encoded);
+    const source = span.length > FRAME_BYTES ? read(encoded) : frameFirst(read, encoded);
     return content(source, from, span, file, (frame) => meet(from, frame));
   };
 }

@@ -18,7 +18,7 @@ interface Source {
 
 /** A reader over content in frames, which counts what it holds: turns, open sources and frames. */
 function watchedReader({ frameBytes = FRAME_BYTES, failsAt = Number.POSITIVE_INFINITY }: Source = {}) {
-  const seen = { turns: 0, turnsTaken: 0, open: 0, frames: 0, opened: [] as ByteSpan[] };
+  const seen = { wanted: true, turns: 0, turnsTaken: 0, open: 0, frames: 0, opened: [] as ByteSpan[] };
   async function* source({ offset, length }: ByteSpan): AsyncGenerator<Uint8Array, void, undefined> {
     seen.open += 1;
     seen.opened.push({ offset, length });
@@ -50,6 +50,7 @@ function watchedReader({ frameBytes = FRAME_BYTES, failsAt = Number.POSITIVE_INF
         if (held) seen.turns -= 1;
         held = false;
       },
+      wanted: () => seen.wanted,
     };
   };
   const read = patientReader(source, { turn, slowMs: SLOW_MS, stoppedMs: STOPPED_MS });
@@ -77,11 +78,28 @@ const whole = { offset: 0, length: content.length };
 describe('patientReader', () => {
   it('reads through one open source for a fast consumer, with a turn for each frame', async () => {
     const { read, seen } = watchedReader();
+    seen.wanted = false;
     expect(firstDifference(await taken(read, whole), content)).toBeNull();
     expect(seen).toMatchObject({ turns: 0, turnsTaken: 3, open: 0, frames: 0, opened: [whole] });
   });
 
-  it('keeps a copy of a part for a slow consumer, and gives back the frame, the source and the turn', async () => {
+  it('opens a source for each frame while others wait for turns', async () => {
+    const { read, seen } = watchedReader();
+    expect(
+      firstDifference(await taken(read, { offset: 10, length: content.length - 10 }), content.slice(10)),
+    ).toBeNull();
+    expect(seen.opened.map(({ offset }) => offset)).toEqual([10, FRAME_BYTES, 2 * FRAME_BYTES]);
+    expect(seen).toMatchObject({ turns: 0, open: 0, frames: 0 });
+  });
+
+  it('keeps the frame for a slow consumer as long as nobody waits for the turn', async () => {
+    const { read, seen } = watchedReader();
+    seen.wanted = false;
+    expect(firstDifference(await taken(read, whole, [2 * SLOW_MS, 0, 2 * SLOW_MS]), content)).toBeNull();
+    expect(seen.opened).toEqual([whole]);
+  });
+
+  it('keeps a copy of a part for a slow consumer where others wait, and gives back the frame, the source and the turn', async () => {
     const { read, seen } = watchedReader();
     const chunks = read(whole)[Symbol.asyncIterator]();
     const first = await chunks.next();
@@ -106,7 +124,11 @@ describe('patientReader', () => {
 
   it('opens the source to the end again once the consumer takes a whole frame without a wait', async () => {
     const { read, seen } = watchedReader();
-    await taken(read, whole, [2 * SLOW_MS]);
+    const chunks = read(whole)[Symbol.asyncIterator]();
+    await chunks.next();
+    await scheduler.wait(2 * SLOW_MS);
+    seen.wanted = false;
+    while (!(await chunks.next()).done);
     const last = seen.opened.at(-1);
     expect(last && last.offset + last.length).toBe(content.length);
     expect(last?.length).toBeGreaterThan(READER_KEPT_BYTES);
@@ -159,14 +181,15 @@ describe('patientReader', () => {
       turn: async () => {
         await scheduler.wait(100);
         if (seen.turnsTaken > 0) expect(seen).toMatchObject({ open: 0, frames: 0 });
-        return { release: () => undefined };
+        return { release: () => undefined, wanted: () => true };
       },
     });
-    expect(firstDifference(await taken(waiting, whole), content)).toBeNull();
+    const span = { offset: 0, length: 4 * READER_CHUNK_BYTES };
+    expect(firstDifference(await taken(waiting, span), content.slice(0, span.length))).toBeNull();
   });
 
   it('refuses a source that ends early, or has more than was asked for', async () => {
-    const turn = async () => ({ release: () => undefined });
+    const turn = async () => ({ release: () => undefined, wanted: () => false });
     async function* three() {
       yield Uint8Array.of(1, 2, 3);
     }

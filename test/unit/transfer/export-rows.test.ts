@@ -94,6 +94,43 @@ describe('an export', () => {
     expect(bytes).toBe(50 * (EXPORT_PIECE_BYTES / 3) + 1);
   });
 
+  it('drops the page of a consumer that stopped, and reads on after the last row that went out', async () => {
+    const row = (n: number) => ({
+      key: String(n),
+      text: [JSON.stringify({ n, filler: 'x'.repeat(EXPORT_PIECE_BYTES) })],
+    });
+    const asked: (string | null)[] = [];
+    const pages = async (after: string | null): Promise<Page> => {
+      asked.push(after);
+      const from = after === null ? 0 : Number(after) + 1;
+      const rows = [0, 1, 2, 3].map((n) => from + n).filter((n) => n < 6);
+      return { rows: rows.map(row), after: from + 4 < 6 ? String(from + 3) : null };
+    };
+    let held = 0;
+    const counted = async () => {
+      held += 1;
+      let released = false;
+      return {
+        release: () => {
+          if (!released) held -= 1;
+          released = true;
+        },
+      };
+    };
+    const rows = exportRows({ format: 'json', pages, share: counted, stoppedMs: 30 });
+    let text = '';
+    for (let chunk = await rows.next(); !chunk.done; chunk = await rows.next()) {
+      text += new TextDecoder().decode(chunk.value);
+      if (!text.includes('"n":1') || text.includes('"n":2')) continue;
+      expect(held).toBe(1);
+      await scheduler.wait(100);
+      expect(held).toBe(0);
+    }
+    expect(JSON.parse(text).map(({ n }: { n: number }) => n)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(asked).toEqual([null, '1']);
+    expect(held).toBe(0);
+  });
+
   it('of 100,000 rows comes in pieces of a page each', async () => {
     const counts = Array.from({ length: 200 }, () => 500);
     let pieces = 0;
