@@ -5,7 +5,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { durationOption, sizeOption, wholeNumber } from './coldstream/amounts.ts';
 import { cat } from './coldstream/cat.ts';
-import { CommandFailed, interruption } from './coldstream/failures.ts';
+import { CommandFailed, interruption, systemFailure } from './coldstream/failures.ts';
 import { link } from './coldstream/link.ts';
 import { listBackups, listFiles } from './coldstream/listing.ts';
 import { endWithReader } from './coldstream/output.ts';
@@ -137,7 +137,8 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
     session?.view.close();
     const isKnown = error instanceof CommandFailed;
-    process.stderr.write(`coldstream: ${isKnown ? error.message : ((error as Error).stack ?? String(error))}\n`);
+    const words = isKnown ? error.message : (systemFailure(error) ?? (error as Error).stack ?? String(error));
+    process.stderr.write(`coldstream: ${words}\n`);
     return isKnown ? error.exitCode : 1;
   }
 }

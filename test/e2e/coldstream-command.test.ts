@@ -1,8 +1,11 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { VaultUnreachable } from '../../src/cli/coldstream/vault-client.ts';
 import { api, fileSize, MIB, put, type Receipt, runs, same, sha256Of } from './clients.ts';
 import {
   type Called,
@@ -270,7 +273,7 @@ describe('coldstream, called wrongly,', () => {
     ['with a command that is none', ['psuh', 'x'], {}, /Did you mean push/],
     ['with an option that is none', ['push', 'x', '--nmae', 'y'], {}, /Did you mean --name/],
     ['with a level that is none', ['push', 'x', '--level', '99'], {}, /from 1 to 22/],
-    ['with a size that is none', ['push', 'x', '--chunk', 'big'], {}, /like 16MiB/],
+    ['with a size that is none', ['push', 'x', '--chunk', 'big'], {}, /like 512KiB, 16M/],
     ['without a vault', ['ls'], { env: { COLDSTREAM_URL: '' } }, /Set COLDSTREAM_URL/],
     ['with an address that is none', ['ls', '--url', 'https://a.example/b'], {}, /is no address of a vault/],
     ['without a token', ['ls'], { env: { COLDSTREAM_TOKEN: '' } }, /Set COLDSTREAM_TOKEN/],
@@ -303,6 +306,153 @@ describe('coldstream, called wrongly,', () => {
     expect((await succeeds(['--help'])).stdout).toContain('push [options] <file...>');
     expect((await succeeds(['push', '--help'])).stdout).toContain('COLDSTREAM_TOKEN');
     expect((await succeeds(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('coldstream, at an address that is no vault,', () => {
+  interface Answer {
+    readonly status: number;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: string;
+  }
+
+  /** A server that answers everything alike. */
+  async function servedAs({ status, headers, body }: Answer, use: (port: number) => Promise<void>): Promise<void> {
+    const server = createServer((request, response) => {
+      request.resume();
+      response.writeHead(status, headers).end(body);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      await use((server.address() as AddressInfo).port);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+
+  const html = { 'content-type': 'text/html; charset=utf-8' };
+  const answers: readonly (readonly [string, Answer, RegExp])[] = [
+    ['a page', { status: 200, headers: html, body: '<!doctype html>' }, /is not a Coldstream vault: .* a web page\./],
+    [
+      'a page with a request id',
+      { status: 200, headers: { ...html, 'x-request-id': 'abc' }, body: '<!doctype html>' },
+      /is not a Coldstream vault: .* a web page\./,
+    ],
+    [
+      'JSON of others',
+      { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' },
+      /not a Coldstream/,
+    ],
+    [
+      '404',
+      { status: 404, headers: html, body: '<h1>Not Found</h1>' },
+      /is not a Coldstream vault: .* 404 and a web page/,
+    ],
+    [
+      'a redirect to TLS',
+      { status: 301, headers: { location: 'https://vault.example/x' }, body: '' },
+      /redirects to https:\/\/vault\.example\. Set COLDSTREAM_URL or --url to https:\/\/vault\.example\./,
+    ],
+    [
+      'a redirect to a login',
+      { status: 302, headers: { location: '/login' }, body: '' },
+      /redirects, which a vault does not/,
+    ],
+    ['503 of a proxy', { status: 503, headers: html, body: '<h1>No</h1>' }, /No reason was given\. \(503\)/],
+  ];
+  /** Each command says it in one sentence, prints no result and ends with 1. */
+  async function allSay(words: RegExp, answer: Answer, asked: readonly (readonly string[])[]): Promise<void> {
+    await servedAs(answer, async (port) => {
+      const url = `http://127.0.0.1:${port}`;
+      const ends = await Promise.all(asked.map((args) => coldstream([...args, '-q', '--url', url])));
+      for (const [at, { code, stdout, stderr }] of ends.entries()) {
+        expect(stderr, asked[at]?.join(' ')).toMatch(words);
+        expect(stderr.trim().split('\n'), stderr).toHaveLength(1);
+        expect({ code, stdout: stdout.toString() }).toEqual({ code: 1, stdout: '' });
+      }
+    });
+  }
+
+  it.each(answers)('which answers with %s: says so and ends with 1', async (_, answer, words) => {
+    await allSay(words, answer, [['ls'], ['pull', 'ID', '-o', '-']]);
+  });
+
+  it('says so in every command', async () => {
+    const file = await files.random('wrong.tar', 10);
+    await allSay(/is not a Coldstream vault/, { status: 200, headers: html, body: '<!doctype html>' }, [
+      ['files', 'ID'],
+      ['cat', 'ID', 'path'],
+      ['link', 'ID'],
+      ['watch', 'job', '--retry-for', '0s'],
+      ['push', '--retry-for', '0s', file],
+    ]);
+  });
+
+  it('whose port, name or TLS is wrong: says which, and ends with 1', async () => {
+    const wrong = async (url: string) => {
+      const { code, stderr } = await coldstream(['watch', 'job', '--retry-for', '0s', '--url', url]);
+      expect({ code, lines: stderr.trim().split('\n').length }, stderr).toEqual({ code: 1, lines: 1 });
+      return stderr;
+    };
+    const port = await servedPort();
+    expect(await wrong(`http://127.0.0.1:${port}`)).toContain('the connection was refused. Start the vault');
+    expect(await wrong('https://vault.invalid')).toMatch(/there is no host of this name|cannot be resolved/);
+    expect(await wrong(vault.url.replace('http:', 'https:'))).toContain('does not speak TLS there. Use http://');
+  });
+
+  /** A port on which nothing listens any more. */
+  async function servedPort(): Promise<number> {
+    let free = 0;
+    await servedAs({ status: 200, headers: {}, body: '' }, async (port) => {
+      free = port;
+    });
+    return free;
+  }
+
+  it('says what is wrong with a certificate, and does not try again', () => {
+    const because = (code: string) => {
+      const { message, isPassing } = new VaultUnreachable(
+        'https://vault.example',
+        new Error('x', { cause: failure(code) }),
+        {
+          isPassing: false,
+        },
+      );
+      expect(isPassing).toBe(false);
+      return message;
+    };
+    const failure = (code: string) => Object.assign(new Error('deep'), { code });
+    expect(because('DEPTH_ZERO_SELF_SIGNED_CERT')).toContain('is not trusted (DEPTH_ZERO_SELF_SIGNED_CERT). If it is');
+    expect(because('UNABLE_TO_VERIFY_LEAF_SIGNATURE')).toContain('NODE_EXTRA_CA_CERTS');
+    expect(because('CERT_HAS_EXPIRED')).toContain('has expired');
+    expect(because('ERR_TLS_CERT_ALTNAME_INVALID')).toContain('is for another name');
+    expect(because('EWHATEVER')).toBe('https://vault.example cannot be reached: deep.');
+  });
+});
+
+describe('coldstream, on a machine that has no room,', () => {
+  it('says in one sentence what the system said, and ends with 1', async () => {
+    const { backup_id } = await pushed([await files.random('room.tar', 100_000)]);
+    const env = {
+      ...{ COLDSTREAM_URL: vault.url, COLDSTREAM_TOKEN: vault.token, NODE: oldestNode.program, COMMAND },
+      XDG_STATE_HOME: state,
+    };
+    const nowhere = await coldstream(['pull', backup_id, '-o', files.path('no/such/dir/f')]);
+    expect(nowhere.code).toBe(1);
+    expect(nowhere.stderr).toMatch(/^coldstream: .*no\/such\/dir\/.*: no such file or directory \(ENOENT\)\.$/m);
+    for (const command of [`pull ${backup_id} -o - -q`, 'ls --limit 1', 'ls --json']) {
+      const { stdout, stderr } = await runs(
+        'bash',
+        ['-c', `{ "$NODE" "$COMMAND" ${command} >/dev/full; } 2>&1; echo $?`],
+        { env },
+      );
+      expect(stdout.toString(), command).toMatch(
+        /^coldstream: Standard output cannot be written\. .*no space left.*\n1\n$/,
+      );
+      expect(stderr).toBe('');
+    }
   });
 });
 

@@ -1,3 +1,5 @@
+import { printable } from './amounts.ts';
+
 /** What ends a command, with the exit code that tells scripts why. Its message is for the person at the terminal. */
 export class CommandFailed extends Error {
   override readonly name: string = 'CommandFailed';
@@ -8,6 +10,29 @@ export class CommandFailed extends Error {
 export class UsageError extends CommandFailed {
   override readonly name = 'UsageError';
   override readonly exitCode = 2;
+}
+
+/** Errors of the operating system, in the words of its tools. */
+const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EDQUOT: 'disk quota exceeded',
+  EEXIST: 'it exists already',
+  EISDIR: 'it is a directory',
+  EMFILE: 'too many open files',
+  ENAMETOOLONG: 'the name is too long',
+  ENOENT: 'no such file or directory',
+  ENOSPC: 'no space left on the device',
+  ENOTDIR: 'a part of the path is not a directory',
+  EPERM: 'operation not permitted',
+  EROFS: 'the file system is read-only',
+};
+
+/** The sentence of an error that the operating system reported; null for any other error, which is a bug. */
+export function systemFailure(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return null;
+  const { code, path, syscall } = error as NodeJS.ErrnoException;
+  const reason = SYSTEM_ERRORS[code ?? ''] ?? printable(error.message);
+  return `${printable(path ?? syscall ?? 'The system')}: ${reason}${code ? ` (${code})` : ''}.`;
 }
 
 /** By Ctrl-C or a signal; the exit code is a shell's: 128 and the signal's number. */

@@ -29,18 +29,44 @@ export class VaultRefused extends CommandFailed {
   }
 }
 
-/** No answer came, or only a part of one. Always worth another try. */
+/** No answer came, or only a part of one. */
 export class VaultUnreachable extends CommandFailed {
   override readonly name = 'VaultUnreachable';
+  /** Whether another try can help. */
+  readonly isPassing: boolean;
 
-  constructor(origin: string, cause: unknown) {
-    super(`${origin} cannot be reached: ${causeOf(cause)}.`, { cause });
+  constructor(origin: string, cause: unknown, { isPassing = true }: { readonly isPassing?: boolean } = {}) {
+    super(`${origin} cannot be reached: ${connectionFailure(cause)}`, { cause });
+    this.isPassing = isPassing;
+  }
+}
+
+/** Something else answers at this address. */
+export class NotAVault extends CommandFailed {
+  override readonly name = 'NotAVault';
+
+  constructor(origin: string, what: string) {
+    super(`${origin} is not a Coldstream vault: it answered with ${what}. Correct COLDSTREAM_URL or --url.`);
+  }
+}
+
+/** The address leads elsewhere. The token must not follow: the other host may be anybody's. */
+class VaultMoved extends CommandFailed {
+  override readonly name = 'VaultMoved';
+
+  constructor(origin: string, location: string | null) {
+    const target = location !== null && URL.canParse(location, origin) ? new URL(location, origin) : null;
+    super(
+      target && target.origin !== origin
+        ? `${origin} redirects to ${target.origin}. Set COLDSTREAM_URL or --url to ${target.origin}.`
+        : `${origin} redirects, which a vault does not. Correct COLDSTREAM_URL or --url.`,
+    );
   }
 }
 
 /** Whether the same may go well a little later. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof VaultUnreachable || (error instanceof VaultRefused && error.isPassing);
+  return (error instanceof VaultUnreachable || error instanceof VaultRefused) && error.isPassing;
 }
 
 /** Does `work` until it goes well, it fails for good, or patience is over. */
@@ -64,11 +90,56 @@ export async function persist<Result>(
 }
 
 /** The deepest cause says what happened; what is wrapped around it says "fetch failed". */
+function deepestCause(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if (error.cause instanceof Error) return deepestCause(error.cause);
+  if (error instanceof AggregateError && error.errors.length > 0) return deepestCause(error.errors[0]);
+  return error;
+}
+
 export function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.cause instanceof Error) return causeOf(error.cause);
-  if (error instanceof AggregateError && error.errors.length > 0) return causeOf(error.errors[0]);
-  return printable(error.message || error.name);
+  const cause = deepestCause(error);
+  return cause instanceof Error ? printable(cause.message || cause.name) : String(cause);
+}
+
+/** Failures of a connection that say which address is wrong, and what to do. */
+const CONNECTION_FAILURES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'the connection was refused. Start the vault, or correct COLDSTREAM_URL or --url.',
+  ENOTFOUND: 'there is no host of this name. Correct COLDSTREAM_URL or --url.',
+  EAI_AGAIN: 'the name cannot be resolved. Check the network, and COLDSTREAM_URL or --url.',
+  EHOSTUNREACH: 'there is no route to the host. Check the network.',
+  ENETUNREACH: 'there is no route to the network. Check the network.',
+  ETIMEDOUT: 'it did not answer in time. Check the network, and COLDSTREAM_URL or --url.',
+  UND_ERR_CONNECT_TIMEOUT: 'it did not answer in time. Check the network, and COLDSTREAM_URL or --url.',
+  CERT_HAS_EXPIRED: 'its TLS certificate has expired. Renew the certificate.',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its TLS certificate is for another name. Use the name in the certificate.',
+};
+
+/** OpenSSL's names of what is wrong with a chain of certificates, and of an answer that is not TLS. */
+const CERTIFICATE = /SELF_SIGNED_CERT|UNABLE_TO_(GET|VERIFY)|CERT_(UNTRUSTED|SIGNATURE|NOT_YET|REJECTED|REVOKED)/;
+const NOT_TLS = /^ERR_SSL|^EPROTO$/;
+
+function connectionFailure(error: unknown): string {
+  const code = codeOf(error);
+  const known = CONNECTION_FAILURES[code];
+  if (known) return known;
+  if (CERTIFICATE.test(code)) {
+    return `its TLS certificate is not trusted (${code}). If it is your own, set NODE_EXTRA_CA_CERTS to the file of its CA.`;
+  }
+  if (code.startsWith('HPE_')) return 'it does not speak HTTP there. If it speaks TLS, use https://.';
+  if (NOT_TLS.test(code)) return 'it does not speak TLS there. Use http://, or the port of https.';
+  return `${causeOf(error)}.`;
+}
+
+function codeOf(error: unknown): string {
+  const cause = deepestCause(error);
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+}
+
+/** Whether the address itself is wrong, so that no later try will find a vault there. */
+function isWrongAddress(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === 'ENOTFOUND' || /^(CERT_HAS|ERR_TLS)/.test(code) || CERTIFICATE.test(code) || NOT_TLS.test(code);
 }
 
 function problemIn(body: string): { code?: string; detail?: string; reason?: string } {
@@ -109,6 +180,8 @@ export class VaultClient {
   readonly origin: string;
   readonly token: string;
   readonly #signal: AbortSignal;
+  /** Whether anything has answered at this address. */
+  #wasReached = false;
 
   constructor(origin: string, token: string, signal: AbortSignal) {
     this.origin = origin;
@@ -116,7 +189,10 @@ export class VaultClient {
     this.#signal = signal;
   }
 
-  /** Any 2xx answer; throws {@link VaultRefused} or {@link VaultUnreachable}, and the signal's reason once it is aborted. */
+  /**
+   * Resolves with any 2xx answer of a vault. Throws {@link VaultRefused}, {@link VaultUnreachable}, {@link NotAVault}, and
+   * the signal's reason once it is aborted.
+   */
   async request(path: string, { method = 'GET', headers = {}, json, bearer }: VaultRequest = {}): Promise<Response> {
     const credential = bearer ?? this.token;
     const late = new AbortController();
@@ -124,6 +200,7 @@ export class VaultClient {
     try {
       const response = await fetch(new URL(path, this.origin), {
         method,
+        redirect: 'manual',
         headers: {
           ...(credential === '' ? {} : { authorization: `Bearer ${credential}` }),
           ...(json === undefined ? {} : { 'content-type': 'application/json' }),
@@ -132,12 +209,21 @@ export class VaultClient {
         ...(json === undefined ? {} : { body: JSON.stringify(json) }),
         signal: AbortSignal.any([this.#signal, late.signal]),
       });
-      if (response.ok) return response;
+      this.#wasReached = true;
+      if (response.status >= 300 && response.status < 400) {
+        throw new VaultMoved(this.origin, response.headers.get('location'));
+      }
+      if (response.ok && isVaults(response)) return response;
       const body = await response.text();
-      throw new VaultRefused(response.status, body, response.headers.get('retry-after'));
+      if (response.ok) throw new NotAVault(this.origin, contentOf(response));
+      const refused = new VaultRefused(response.status, body, response.headers.get('retry-after'));
+      // An answer to HEAD has no code.
+      if (refused.code !== '' || method === 'HEAD' || !NOT_FOUND.includes(response.status)) throw refused;
+      throw new NotAVault(this.origin, `${response.status} and ${contentOf(response)}`);
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
-      throw error instanceof VaultRefused ? error : new VaultUnreachable(this.origin, error);
+      if (error instanceof CommandFailed) throw error;
+      throw new VaultUnreachable(this.origin, error, { isPassing: this.#wasReached || !isWrongAddress(error) });
     } finally {
       clearTimeout(timer);
     }
@@ -148,9 +234,25 @@ export class VaultClient {
     try {
       return (await response.json()) as T;
     } catch (error) {
+      if (error instanceof SyntaxError) throw new NotAVault(this.origin, contentOf(response));
       throw new VaultUnreachable(this.origin, error);
     }
   }
+}
+
+/** Statuses by which a server says that it has no such route. A vault names a code with them. */
+const NOT_FOUND: readonly number[] = [400, 404, 405, 410, 501];
+
+/** A vault names each request. Others do too, and answer any path with their page; a vault's HTML is a download. */
+function isVaults({ headers }: Response): boolean {
+  if (!headers.has('x-request-id')) return false;
+  return headers.has('content-disposition') || !headers.get('content-type')?.startsWith('text/html');
+}
+
+function contentOf({ headers }: Response): string {
+  const type = printable(headers.get('content-type')?.split(';')[0] ?? '');
+  if (type === 'text/html') return 'a web page';
+  return type === '' ? 'something else' : type;
 }
 
 /** What a backup's receipt tells (docs: Backup); of an upload it has a `message` too. */

@@ -35,6 +35,7 @@ async function lastUpdate(session: Session, jobId: string, retryFor: number, tra
     } catch (error) {
       const waitMs = isPassing(error) ? patience.nextWaitMs() : null;
       if (waitMs === null) throw error;
+      session.view.note(`${(error as Error).message} Trying again.`);
       await waitFor(waitMs, session.signal);
     }
   }
