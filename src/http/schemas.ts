@@ -32,52 +32,52 @@ export const jobId = z
 
 const RefusedRowSchema = z
   .object({
-    index: bytes.openapi({ description: 'Its place among the rows of the document, counted from 0' }),
-    offset: bytes.openapi({ description: 'Of its first byte in the document' }),
-    reason: z.string(),
+    index: bytes.openapi({ description: 'The index of the row in the document, from 0' }),
+    offset: bytes.openapi({ description: 'The offset of its first byte in the document' }),
+    reason: z.string().openapi({ description: 'The error of the database' }),
   })
-  .openapi('RefusedRow');
+  .openapi('RefusedRow', { description: 'A row of an import that the table rejected' });
 
 export const ProblemSchema = z
   .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.number().int(),
-    detail: z.string().openapi({ description: 'A sentence that a person can act on' }),
+    type: z.string().openapi({ description: 'The address of the code in this documentation' }),
+    title: z.string().openapi({ description: 'The meaning of the code' }),
+    status: z.number().int().openapi({ description: 'The HTTP status' }),
+    detail: z.string().openapi({ description: 'What is wrong, and what to do' }),
     code: z.string().openapi({ description: 'A stable word that programs switch on', example: 'file-too-large' }),
-    request_id: z.string(),
+    request_id: z.string().openapi({ description: 'The value of X-Request-Id. The log of the vault has it too' }),
     offset: bytes
       .optional()
-      .openapi({ description: 'Of the first byte that is wrong, or of the value that is too large' }),
-    read: bytes.optional().openapi({ description: 'Rows that an import had read when it stopped' }),
-    written: bytes.optional().openapi({ description: 'Rows that it had written, which stay' }),
-    refused: z.array(RefusedRowSchema).optional(),
-    reason: z.string().optional().openapi({ description: 'Of an upload that failed: the code of why' }),
-    expected_offset: bytes.optional().openapi({ description: 'Where the upload stands' }),
-    provided_offset: bytes.optional(),
+      .openapi({ description: 'The offset of the first wrong byte, or of the value that is too large' }),
+    read: bytes.optional().openapi({ description: 'Rows that the import read before it stopped' }),
+    written: bytes.optional().openapi({ description: 'Rows that it wrote; they stay in the table' }),
+    refused: z.array(RefusedRowSchema).optional().openapi({ description: 'Rows that the table rejected' }),
+    reason: z.string().optional().openapi({ description: 'The code of the error that ended the upload' }),
+    expected_offset: bytes.optional().openapi({ description: 'The offset of the upload' }),
+    provided_offset: bytes.optional().openapi({ description: 'The offset in the request' }),
     job_id: jobId.optional(),
     dry_run: z.boolean().optional(),
-    run_id: z.string().optional().openapi({ description: 'Of job-running: the run that has the job' }),
+    run_id: z.string().optional().openapi({ description: 'With `job-running`: the run that holds the job' }),
     task: z.string().optional(),
     backup_id: z.string().nullable().optional(),
     token_id: z.string().nullable().optional(),
     started_at: z.string().optional(),
     idle_since: z.string().nullable().optional(),
-    retry_after_seconds: z.number().optional().openapi({ description: 'As Retry-After' }),
+    retry_after_seconds: z.number().optional().openapi({ description: 'The same as the header Retry-After' }),
   })
-  .openapi('Problem', { description: 'Of an import that stopped it also has how far it came' });
+  .openapi('Problem', { description: 'An error (RFC 9457). The fields after `request_id` depend on the code' });
 
 export const CompressionSchema = z
   .union([
     z.object({
       codec: z.literal('zstd'),
-      level: z.number().int(),
+      level: z.number().int().openapi({ description: 'The compression level' }),
       lowest_level: z.number().int().optional().openapi({
         description:
-          'Of some frames, where the time that one request may compute (CPU_LIMIT) did not suffice for `level`',
+          'The level of the fastest frames, if the CPU time of a request (CPU_LIMIT) was too short for `level`',
       }),
-      engine: z.enum(['native', 'wasm']),
-      frames: z.number().int(),
+      engine: z.enum(['native', 'wasm']).openapi({ description: 'The zstd library that compressed it' }),
+      frames: z.number().int().openapi({ description: 'zstd frames, each of at most 4 MiB of content' }),
     }),
     z.object({ codec: z.literal('none') }),
   ])
@@ -86,21 +86,23 @@ export const CompressionSchema = z
 const EncryptionSchema = z
   .object({
     format: z.literal('age'),
-    by: z.enum(['vault', 'sender']).openapi({ description: 'sender: the file itself came as age' }),
-    recipients: z
-      .array(z.string())
-      .readonly()
-      .openapi({ description: 'Whom the vault encrypted for; of a file that came encrypted nobody can tell' }),
+    by: z.enum(['vault', 'sender']).openapi({ description: '`sender`: the file was an age file when it was uploaded' }),
+    recipients: z.array(z.string()).readonly().openapi({
+      description:
+        'The age recipients, if the vault encrypted the file; else empty, because an age file does not name them',
+    }),
   })
   .openapi('Encryption');
 
 const ArchiveSchema = z
   .object({
     format: z.literal('tar'),
-    members: z.number().int().openapi({ description: 'Files, directories, links…; of a name that comes twice, both' }),
+    members: z.number().int().openapi({
+      description: 'Entries of the archive: files, directories, links and others. A repeated path counts twice',
+    }),
     stopped: z.object({ offset: bytes, reason: z.string() }).nullable().openapi({
       description:
-        'Where (byte of the decoded archive) and why reading the members ended too early; null: all is listed',
+        'The offset in the decoded archive at which it is broken, and why. Later members are not listed. null: it is whole',
     }),
   })
   .openapi('Archive');
@@ -108,12 +110,12 @@ const ArchiveSchema = z
 const DamageSchema = z
   .object({
     found_at: time,
-    reason: z.string(),
+    reason: z.string().openapi({ description: 'What the verification found' }),
     frame: bytes
       .nullable()
-      .openapi({ description: 'The first broken frame, counted from 0; null where it is in none' }),
+      .openapi({ description: 'The first broken frame, from 0; null if the damage is outside the frames' }),
     offset: bytes.nullable().openapi({
-      description: 'Where in the stored object that frame (or what else is broken) begins; null where nobody can tell',
+      description: 'The offset of the damage in the stored object; null if it is unknown',
     }),
   })
   .openapi('Damage');
@@ -122,20 +124,20 @@ export const BackupSchema = z
   .object({
     backup_id: ulid,
     job_id: jobId,
-    filename: z.string(),
+    filename: z.string().openapi({ description: 'The name of the uploaded file' }),
     content_type: z.string(),
-    file_size: bytes,
-    checksum: sha256,
-    stored_size: bytes,
+    file_size: bytes.openapi({ description: 'Bytes of the uploaded file' }),
+    checksum: sha256.openapi({ description: 'SHA-256 of the uploaded file, in lower-case hex' }),
+    stored_size: bytes.openapi({ description: 'Bytes of the stored object' }),
     compression: CompressionSchema,
     encryption: EncryptionSchema.nullable().openapi({ description: 'null: not encrypted' }),
-    archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is no archive' }),
+    archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is not an archive' }),
     created_at: time,
-    verified_at: time
-      .nullable()
-      .openapi({ description: 'When the last verification found everything whole; null: never, or it found damage' }),
-    damage: DamageSchema.nullable().openapi({ description: 'What the last verification found broken first' }),
-    download_url: z.string(),
+    verified_at: time.nullable().openapi({
+      description: 'When the last verification found no damage; null: it was never verified, or it is damaged',
+    }),
+    damage: DamageSchema.nullable().openapi({ description: 'The first damage that the last verification found' }),
+    download_url: z.string().openapi({ description: 'The path of the download' }),
   })
   .openapi('Backup');
 
@@ -157,19 +159,26 @@ function flag(description: string) {
 }
 
 export const UploadOptions = z.object({
-  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; the backup_id if left out' }),
-  level: wholeNumber(1, 22).optional().openapi({ description: '1–3 fast, 4–9 balanced, 10–22 maximum; default 3' }),
+  job_id: jobId
+    .optional()
+    .openapi({ description: 'The name under which the upload can be watched. Default: the `backup_id`' }),
+  level: wholeNumber(1, 22)
+    .optional()
+    .openapi({ description: 'The compression level: 1–3 are fast, 4–9 balanced, 10–22 small and slow. Default 3' }),
   compression: z
     .enum(['auto', 'zstd', 'none'])
     .optional()
-    .openapi({ description: 'auto (default) leaves alone what is compressed already' }),
-  allow_empty: flag('Accepts an empty file, which otherwise is 400 `empty-upload`'),
+    .openapi({ description: '`auto` does not compress files that are compressed already. Default `auto`' }),
+  allow_empty: flag('Accepts an empty file, which is 400 `empty-upload` otherwise'),
   sha256: z
     .string()
     .regex(/^[0-9a-fA-F]{64}$/, '64 hex digits')
     .transform((text) => text.toLowerCase())
     .optional()
-    .openapi({ type: 'string', description: 'The SHA-256 that the content must have' }),
+    .openapi({
+      type: 'string',
+      description: 'The SHA-256 that the file must have, in hex; else the upload is rejected and nothing is stored',
+    }),
   recipient: z
     .union([z.string(), z.array(z.string())])
     .transform((given) => [given].flat().flatMap((text) => text.split(/[\s,]+/).filter((word) => word !== '')))
@@ -178,7 +187,8 @@ export const UploadOptions = z.object({
       type: 'array',
       items: { type: 'string' },
       description:
-        'age1…, also several: encrypted for them after compression. Default: DEFAULT_RECIPIENTS of the vault',
+        'age public keys (`age1…`), separated by commas or repeated. The vault encrypts the file for ' +
+        'them. Default: the variable `DEFAULT_RECIPIENTS`',
     }),
 });
 
@@ -187,7 +197,7 @@ const pageLimit = wholeNumber(1, MAX_PAGE_ROWS)
   .openapi({ description: `Default ${PAGE_ROWS}` });
 
 export const PageQuery = z.object({
-  prefix: z.string().optional().openapi({ description: 'Beginning of the filename' }),
+  prefix: z.string().optional().openapi({ description: 'Only filenames that begin with this' }),
   cursor: z.string().optional(),
   limit: pageLimit,
 });
@@ -195,7 +205,9 @@ export const PageQuery = z.object({
 /** Members of an archive. */
 export const FileSchema = z
   .object({
-    path: z.string().openapi({ description: 'Without slashes at its end. What is not UTF-8 shows as U+FFFD' }),
+    path: z
+      .string()
+      .openapi({ description: 'Without a slash at the end. Bytes that are not UTF-8 are shown as U+FFFD' }),
     type: z.enum(['file', 'directory', 'symlink', 'hardlink', 'character', 'block', 'fifo', 'sparse']),
     size: bytes,
     mode: z.string().openapi({ example: '0644' }),
@@ -204,15 +216,18 @@ export const FileSchema = z
     mtime: time,
     link_target: z.string().nullable(),
     device: z.object({ major: z.number().int(), minor: z.number().int() }).optional(),
-    offset: bytes.openapi({ description: 'Where its bytes begin in the decoded archive' }),
-    url: z.string().openapi({ description: 'Of the bytes; exact, whatever the path' }),
+    offset: bytes.openapi({ description: 'The offset of its bytes in the decoded archive' }),
+    url: z.string().openapi({ description: 'The path of the download, exact for any member' }),
   })
   .openapi('File');
 
 export const FileListSchema = z
   .object({
     files: z.array(FileSchema),
-    prefixes: z.array(z.string()).optional().openapi({ description: 'With a delimiter: what lies deeper, once each' }),
+    prefixes: z
+      .array(z.string())
+      .optional()
+      .openapi({ description: 'With a delimiter: the directories below the prefix, once each' }),
     cursor: z.string().nullable(),
     stopped: z.object({ offset: bytes, reason: z.string() }).nullable(),
   })
@@ -224,14 +239,14 @@ const filesPage = {
 };
 
 export const FilesQuery = z.object({
-  prefix: z.string().optional().openapi({ description: 'Beginning of the path' }),
-  delimiter: z.literal('/').optional().openapi({ description: 'A directory view' }),
+  prefix: z.string().optional().openapi({ description: 'Only paths that begin with this' }),
+  delimiter: z.literal('/').optional().openapi({ description: 'Folds deeper paths into `prefixes`' }),
   ...filesPage,
 });
 
 export const FileQuery = z.object({
-  format: z.literal('tar').optional().openapi({ description: 'A directory as a fresh tar' }),
-  filename: z.string().optional().openapi({ description: 'Another name for the file' }),
+  format: z.literal('tar').optional().openapi({ description: 'Returns the directory as a new tar' }),
+  filename: z.string().optional().openapi({ description: 'The filename in Content-Disposition, instead of its own' }),
   ...filesPage,
 });
 
@@ -239,15 +254,18 @@ export const BackupParam = z.object({ backup_id: ulid });
 export const JobParam = z.object({ job_id: jobId });
 
 export const DownloadQuery = z.object({
-  format: z.enum(['zst', 'gz']).optional().openapi({ description: 'zst: the stored zstd file; gz: as gzip' }),
-  filename: z.string().optional().openapi({ description: 'Another name for the file' }),
+  format: z
+    .enum(['zst', 'gz'])
+    .optional()
+    .openapi({ description: '`zst`: the stored zstd file. `gz`: compressed as gzip on the way' }),
+  filename: z.string().optional().openapi({ description: 'The filename in Content-Disposition, instead of its own' }),
 });
 
 export const IdentityHeader = z.object({
-  'x-age-identity': z
-    .string()
-    .optional()
-    .openapi({ description: 'AGE-SECRET-KEY-1…: opens an encrypted backup for this one request' }),
+  'x-age-identity': z.string().optional().openapi({
+    description:
+      'An age identity (`AGE-SECRET-KEY-1…`) that decrypts the backup for this request. It is neither stored nor logged',
+  }),
 });
 
 const expiresIn = z
@@ -263,9 +281,9 @@ export const LinkRequest = z.object({
   format: z
     .enum(['zst', 'gz', 'tar'])
     .optional()
-    .openapi({ description: 'tar: of a directory, or of the whole archive' }),
+    .openapi({ description: '`tar`: a directory, or the whole archive, as a new tar' }),
   filename: z.string().min(1).optional(),
-  path: z.string().optional().openapi({ description: 'A member of the archive, as the listing has it' }),
+  path: z.string().optional().openapi({ description: 'The path of a member, as the listing returns it' }),
 });
 export const LinkSchema = z.object({ url: z.string(), expires_at: time }).openapi('Link');
 
@@ -277,10 +295,10 @@ export const UploadLinkRequest = z.object({
 });
 export const UploadLinkSchema = z
   .object({
-    url: z.string().openapi({ description: 'PUT the file there, in one request' }),
+    url: z.string().openapi({ description: 'Send the file there by PUT, in one request' }),
     tus_url: z
       .string()
-      .openapi({ description: 'Or create a tus upload there by POST; one of the two may be used, once' }),
+      .openapi({ description: 'Or create a tus upload there by POST. One of the two URLs works, once' }),
     watch_url: z.string(),
     job_id: jobId,
     expires_at: time,
@@ -290,17 +308,21 @@ export const UploadLinkSchema = z
 export const WatchLinkRequest = z.object({ expires_in: expiresIn });
 
 export const VerifyQuery = z.object({
-  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; `verify-{backup_id}` if left out' }),
+  job_id: jobId
+    .optional()
+    .openapi({ description: 'The name under which the verification can be watched. Default: `verify-{backup_id}`' }),
 });
 
 export const VerificationSchema = z
   .object({
     backup_id: ulid,
     job_id: jobId,
-    ok: z.boolean().openapi({ description: 'Whether everything is whole' }),
-    verified_at: time.nullable().openapi({ description: 'null where something is broken' }),
+    ok: z.boolean().openapi({ description: 'true: no damage was found' }),
+    verified_at: time.nullable().openapi({ description: 'null if damage was found' }),
     damage: DamageSchema.nullable(),
-    frames_checked: bytes.openapi({ description: '0 for what is stored as it came: its SHA-256 alone is compared' }),
+    frames_checked: bytes.openapi({
+      description: '0 if the backup is stored uncompressed: then only its SHA-256 is compared',
+    }),
     broken_frames: bytes,
   })
   .openapi('Verification');
@@ -343,11 +365,11 @@ export const JobSchema = z
     code: z.string().optional().openapi({ description: 'With `failed`' }),
     detail: z.string().optional().openapi({ description: 'With `failed`' }),
   })
-  .openapi('Job', { description: 'Without a run (and `waiting`) where no run of the job is known' });
+  .openapi('Job', { description: 'The state of a job. An unknown job is `waiting` and has no run' });
 
 export const RunQuery = z.object({
   task: task.optional(),
-  phase: phase.exclude(['waiting']).optional().openapi({ description: 'The phase that a run is in, or its end' }),
+  phase: phase.exclude(['waiting']).optional().openapi({ description: 'Only runs in this phase, or that ended so' }),
   cursor: z.string().optional(),
   limit: pageLimit,
 });
@@ -366,7 +388,7 @@ export const RunPageSchema = z
           backup_id: ulid.nullable(),
           filename: z.string().nullable(),
           message: z.string(),
-          code: z.string().nullable().openapi({ description: 'Why it failed; null where it did not' }),
+          code: z.string().nullable().openapi({ description: 'The code of the error; null if the run has not failed' }),
           token_id: tokenId,
           ...runTimes,
         })
@@ -385,7 +407,7 @@ export const TokenRequest = z.object({
     .min(1)
     .max(10 * 365 * 24 * 3600)
     .optional()
-    .openapi({ description: 'Seconds; without it the token does not expire' }),
+    .openapi({ description: 'Seconds until the token expires. Without it the token does not expire' }),
 });
 export const TokenSchema = z
   .object({
@@ -397,15 +419,14 @@ export const TokenSchema = z
   })
   .openapi('Token');
 export const NewTokenSchema = TokenSchema.extend({
-  token: z.string().openapi({ description: 'Shown this once' }),
+  token: z.string().openapi({ description: 'The token itself. The vault returns it only here' }),
 }).openapi('NewToken');
 export const TokenListSchema = z.object({ tokens: z.array(TokenSchema) }).openapi('TokenList');
 
 export const ExportQuery = z.object({
   format: z.enum(['json', 'ndjson']).default('json'),
   table: z.string().optional().openapi({
-    description:
-      "A table of the database, by its exact name; without a database one of the vault's own: backups (default) or jobs",
+    description: 'The exact name of a table. Without `database`, one of the vault: `backups` (default) or `jobs`',
     example: 'items',
   }),
   database: z
@@ -413,9 +434,8 @@ export const ExportQuery = z.object({
     .optional()
     .openapi({
       description:
-        'A database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`. Rows are objects of their columns. ' +
-        'INTEGER comes with all digits (to 64 bits), REAL always with a point or an exponent (1e999: infinity), ' +
-        'a BLOB as {"$base64":"…"}, NULL as null',
+        'The name of a database: the binding `DATABASE_SHOP` is `shop`. A new vault has `sample`. An INTEGER keeps all ' +
+        'digits (64 bits), a REAL has a point or an exponent (1e999 is infinity), a BLOB is {"$base64":"…"}, NULL is null',
       example: 'sample',
     }),
 });
@@ -427,68 +447,72 @@ export const ImportQuery = z.object({
     .optional()
     .openapi({
       param: { required: true },
-      description: 'A database bound as DATABASE_NAME, in lower case; a fresh vault has `sample`',
+      description: 'The name of a database: the binding `DATABASE_SHOP` is `shop`. A new vault has `sample`',
       example: 'sample',
     }),
   table: z
     .string()
     .optional()
-    .openapi({ param: { required: true }, description: 'Its exact name', example: 'items' }),
+    .openapi({ param: { required: true }, description: 'The exact name of the table', example: 'items' }),
   mode: z
     .enum(['insert', 'upsert', 'replace'])
     .default('insert')
     .openapi({
       description:
-        'What becomes of a row whose key is there: insert refuses it, upsert writes the columns that it names, replace ' +
-        'puts it in the place of the old one',
+        'What happens to a row whose key exists. `insert` rejects it, `upsert` updates the columns it names, `replace` ' +
+        'deletes the old row first',
     }),
   dry_run: flag(
-    'Everything is checked and nothing is kept; `written` tells what would be. Rows are checked a batch at a time: ' +
-      'two with the same key, or one that refers to another, are noticed where both stand in the same hundred',
+    'Checks every row and writes none; `written` is the number of rows that would be written. Rows are checked in ' +
+      'batches of 100, so rows with the same key, or that refer to each other, are only compared within a batch',
   ),
   max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
     .optional()
-    .openapi({ description: `Refused rows that do not stop it; default ${IMPORT_ERRORS}` }),
-  format: z
-    .enum(['auto', 'json', 'ndjson'])
-    .default('auto')
-    .openapi({ description: 'One array of objects, or one object a line; auto tells by the first byte' }),
-  job_id: jobId.optional().openapi({ description: 'Name of the job to watch; a new one if left out' }),
+    .openapi({ description: `The import stops after more rejected rows than this. Default ${IMPORT_ERRORS}` }),
+  format: z.enum(['auto', 'json', 'ndjson']).default('auto').openapi({
+    description: '`json`: one array of objects. `ndjson`: one object a line. `auto` decides by the first byte',
+  }),
+  job_id: jobId
+    .optional()
+    .openapi({ description: 'The name under which the import can be watched. Default: a new ULID' }),
 });
 
 export const ImportSchema = z
   .object({
     job_id: jobId,
     dry_run: z.boolean(),
-    read: bytes.openapi({ description: 'Rows of the document' }),
-    written: bytes.openapi({ description: 'Rows that are in the table now; of a dry run those that would be' }),
-    refused: z.array(RefusedRowSchema).openapi({ description: 'The others, in their order' }),
+    read: bytes.openapi({ description: 'Rows in the document' }),
+    written: bytes.openapi({ description: 'Rows written to the table; in a dry run, rows that would be' }),
+    refused: z.array(RefusedRowSchema).openapi({ description: 'The rejected rows, in the order of the document' }),
   })
   .openapi('Import');
 
 export const ReindexQuery = z.object({
-  sweep: flag('Whether orphans older than a week are deleted; never those of an upload that is still open'),
+  sweep: flag('Deletes orphans older than a week, except those of open uploads'),
 });
 
 export const ReindexSchema = z
   .object({
-    receipts: z.number().int().openapi({ description: 'Receipts in the bucket, but for those of deleted backups' }),
-    indexed: z.number().int().openapi({ description: 'Rows written, new or again' }),
-    refused: z
-      .array(z.string())
-      .openapi({ description: 'Ids whose receipt cannot be read, or whose data is missing or of another size' }),
-    deletions_finished: z.number().int().openapi({ description: 'Interrupted deletions that were finished' }),
+    receipts: z.number().int().openapi({ description: 'Receipts in the bucket, without those of deleted backups' }),
+    indexed: z.number().int().openapi({ description: 'Rows written' }),
+    refused: z.array(z.string()).openapi({
+      description: 'The ids of backups whose receipt cannot be read, or whose data is missing or has another size',
+    }),
+    deletions_finished: z.number().int().openapi({ description: 'Interrupted deletions that it finished' }),
     orphans: z
       .object({
         data: z.number().int(),
         index: z.number().int(),
-        tmp: z.number().int().openapi({ description: 'Leftovers of uploads' }),
-        unknown: z.number().int().openapi({ description: 'Keys that the vault does not write; they are never swept' }),
+        tmp: z.number().int().openapi({ description: 'Temporary objects of uploads' }),
+        unknown: z
+          .number()
+          .int()
+          .openapi({ description: 'Keys that the vault does not write. They are never deleted' }),
         bytes,
-        keys: z.array(z.string()).openapi({ description: `The first ${LISTED_ORPHANS}` }),
-        swept: z.number().int().openapi({ description: 'Objects of these that were deleted, with `sweep=true`' }),
+        keys: z.array(z.string()).openapi({ description: `The first ${LISTED_ORPHANS} keys` }),
+        swept: z.number().int().openapi({ description: 'Orphans that were deleted, with `sweep=true`' }),
       })
-      .openapi({ description: 'Objects that no backup and no open upload has, by kind' }),
+      .openapi({ description: 'Objects that belong to no backup and no open upload, by kind' }),
   })
   .openapi('Reindex');
 
@@ -496,44 +520,55 @@ export const HealthSchema = z.object({ status: z.literal('ok'), version: z.strin
 
 export const OperationMemorySchema = z
   .object({
-    budget_bytes: bytes.openapi({ description: 'The most that one of it holds; the codec of a level comes on top' }),
-    chunk_bytes: bytes.openapi({ description: 'Read or made at once' }),
-    batch: z.number().int().optional().openapi({ description: 'Rows or members that are held together' }),
-    level: z.number().int().optional().openapi({ description: 'Of the codec, where nobody asks for another' }),
-    parallel_tasks: z.number().int().optional().openapi({ description: 'Calls of the storage at once' }),
+    budget_bytes: bytes.openapi({
+      description: 'The most that one operation holds, without the memory of its compression level',
+    }),
+    chunk_bytes: bytes.openapi({ description: 'Bytes that are read or written at once' }),
+    batch: z.number().int().optional().openapi({ description: 'Rows or members in one batch' }),
+    level: z.number().int().optional().openapi({ description: 'The default compression level' }),
+    parallel_tasks: z.number().int().optional().openapi({ description: 'Storage calls that run at once' }),
   })
   .openapi('OperationMemory');
 
 export const CapabilitiesSchema = z
   .object({
-    max_file_size: bytes,
-    max_request_bytes: bytes.nullable(),
-    allowed_suffixes: z.array(z.string()),
-    chunk_sizes: z.object({ frame_bytes: bytes, part_bytes: bytes }),
-    codecs: z.array(z.string()),
-    formats: z.array(z.string()),
+    max_file_size: bytes.openapi({ description: 'Bytes of the largest file' }),
+    max_request_bytes: bytes.nullable().openapi({
+      description: 'Bytes of the largest request body; larger files must be uploaded in chunks. null: unknown',
+    }),
+    allowed_suffixes: z.array(z.string()).openapi({ description: 'Suffixes of filenames that uploads may have' }),
+    chunk_sizes: z.object({
+      frame_bytes: bytes.openapi({ description: 'Content of one zstd frame' }),
+      part_bytes: bytes.openapi({ description: 'The smallest part of a multipart upload to R2' }),
+    }),
+    codecs: z.array(z.string()).openapi({ description: 'How backups are stored' }),
+    formats: z.array(z.string()).openapi({ description: 'Values of `format` of a download' }),
     encryption: z.object({
       format: z.literal('age'),
-      by_default: z.boolean().openapi({ description: 'Whether uploads that name no recipient are encrypted too' }),
+      by_default: z.boolean().openapi({ description: 'true: uploads without `recipient` are encrypted too' }),
     }),
     resumable: z.object({
       tus: z.literal('1.0.0'),
-      draft: z.boolean().openapi({ description: 'Whether the IETF draft of resumable uploads is on, too' }),
-      expires_in: z.number().int().openapi({ description: 'Seconds that an upload in pieces may take' }),
+      draft: z.boolean().openapi({ description: 'true: the IETF draft of resumable uploads is on' }),
+      expires_in: z.number().int().openapi({ description: 'Seconds within which a resumable upload must end' }),
     }),
-    engine: z.enum(['native', 'wasm']),
-    highest_level: z.number().int(),
-    default_level: z.number().int(),
+    engine: z.enum(['native', 'wasm']).openapi({ description: 'The zstd library in use' }),
+    highest_level: z.number().int().openapi({ description: 'The highest compression level of uploads' }),
+    default_level: z.number().int().openapi({ description: 'The level of uploads without `level`' }),
     memory: z.object({
-      isolate_transfer_bytes: bytes.openapi({ description: 'What all transfers of one isolate may hold together' }),
-      upload_bytes: bytes,
-      decode_bytes: bytes.openapi({ description: 'What reading and decoding one frame holds, at most' }),
-      decoding_at_once: z.number().int().openapi({ description: 'Frames of one isolate that are decoded at once' }),
-      slow_reader_bytes: bytes.openapi({ description: 'What a download holds for a reader that is slow' }),
-      stopped_reader_bytes: bytes.openapi({ description: 'What it holds once the reader has stopped' }),
+      isolate_transfer_bytes: bytes.openapi({
+        description: 'Bytes that all transfers of one isolate may hold together',
+      }),
+      upload_bytes: bytes.openapi({ description: 'The most that one upload holds' }),
+      decode_bytes: bytes.openapi({ description: 'The most that reading and decoding one frame holds' }),
+      decoding_at_once: z.number().int().openapi({ description: 'Frames that one isolate decodes at once' }),
+      slow_reader_bytes: bytes.openapi({ description: 'The most that a download holds for a slow reader' }),
+      stopped_reader_bytes: bytes.openapi({
+        description: 'The most that a download holds once its reader has stopped',
+      }),
       export_pages_at_once: z.number().int().openapi({ description: 'Pages of rows that one isolate holds at once' }),
       operations: z.record(z.string(), OperationMemorySchema).openapi({
-        description: 'Operations with a budget of their own: upload, piece, readback, import, restore',
+        description: 'The operations that have their own budget',
       }),
     }),
   })

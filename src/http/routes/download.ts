@@ -18,9 +18,9 @@ const download = createRoute({
   operationId: 'downloadBackup',
   summary: 'Download a backup',
   description:
-    'The bytes that were uploaded, exactly. A client that takes zstd gets the stored frames with Content-Encoding: zstd. An encrypted backup is ' +
-    'answered as the age file that is stored (`name.zst.age`), with ranges; with an identity in `X-Age-Identity` it is ' +
-    'decrypted for this one request, without ranges. The identity is neither stored nor logged.',
+    'The bytes that were uploaded, exactly. A client that accepts zstd gets the stored frames with ' +
+    '`Content-Encoding: zstd`. An encrypted backup is answered as the stored age file (`name.zst.age`), with ranges. ' +
+    'With an identity in `X-Age-Identity` it is decrypted for this request, without ranges.',
   tags: ['Downloads'],
   ...forTokenOrLink('read'),
   request: { params: BackupParam, query: DownloadQuery, headers: IdentityHeader },

@@ -28,8 +28,8 @@ const listRoute = createRoute({
   operationId: 'listMembers',
   summary: 'List the members of a tar backup',
   description:
-    'Also of a tar inside gzip or zstd. With `delimiter=/` what lies deeper than the prefix shows as `prefixes`. ' +
-    'A page may be shorter than `limit`; there are more as long as it has a cursor.',
+    'Ordered by the bytes of the path; also for a tar inside gzip or zstd. `delimiter=/` folds deeper paths into ' +
+    '`prefixes`. A page may be shorter than `limit`: there are more pages as long as `cursor` is not null.',
   tags: ['Archives'],
   ...forToken('read'),
   request: { params: BackupParam, query: FilesQuery },
@@ -54,10 +54,10 @@ const fileRoute = createRoute({
   operationId: 'downloadMember',
   summary: 'Download a member of a tar backup',
   description:
-    'The bytes of a file; a hard link answers those of its target. What has no bytes (a directory, a ' +
-    'symbolic link, a device) answers its entry as JSON and is never followed. A path with a slash at its end is a ' +
-    'directory: its page of the listing, or with `format=tar` all beneath it as a fresh tar. Slashes of the path may ' +
-    'stand as they are; where segments are empty, "." or "..", encode them (%2F): `url` of the listing has it right.',
+    'The bytes of a file; for a hard link, those of its target. A member without bytes (a directory, a symbolic link, a ' +
+    'device) is answered with its entry as JSON and never followed. A path that ends in a slash is a directory: its page ' +
+    'of the listing, or with `format=tar` everything below it as a new tar. Slashes need no encoding, except beside ' +
+    'segments that are empty, "." or ".."; `url` of the listing is always right.',
   tags: ['Archives'],
   ...forTokenOrLink('read'),
   request: {

@@ -20,16 +20,16 @@ import { knownBackup } from './backups.ts';
 import { identityOf } from './download.ts';
 
 const ROWS = [
-  'Rows are objects of columns: read as they arrive, written 100 at a time with three batches at once, so that nobody can',
-  'tell which of two rows comes first, be it that they have the same key or that one refers to the other. A row that the',
-  'table refuses is told with its place and does not stop the others, up to `max_errors`. There is no transaction over',
-  'all batches: whatever stops an import, rows that are written stay, and the problem says how many were read and written.',
-  '`dry_run=true` before, or `mode=upsert` to send the same document again, are the ways to be safe.',
+  'Each row is an object of columns. Rows are read as they arrive and written in batches of 100, three at a time, so the',
+  'order of two rows is undefined, even if they have the same key or one refers to the other. A row that the table',
+  'rejects is listed in `refused` and does not stop the others, up to `max_errors`. No transaction spans the batches: if',
+  'an import stops, the rows it has written stay, and the error says how many rows were read and written. To be safe,',
+  'run it with `dry_run=true` first, or send the document again with `mode=upsert`.',
   '',
-  'Numbers keep all of their digits (integers to 64 bits, 1.0 is a REAL), null is NULL, true and false are 1 and 0, and',
+  'Numbers keep all their digits (integers up to 64 bits; 1.0 is a REAL). null is NULL, true and false are 1 and 0, and',
   '{"$base64":"…"} is a BLOB, as `GET /export/stream` writes it.',
   '',
-  'Progress, in bytes, is to be watched at /ws/backup/{job_id}.',
+  'The job reports progress in bytes.',
 ].join('\n');
 
 /** What any import may answer, wherever its rows come from. */
@@ -80,8 +80,8 @@ const restoreRoute = createRoute({
   operationId: 'restoreRows',
   summary: 'Restore the rows of a JSON backup into a table',
   description: [
-    'The same without a second upload: the backup is a JSON document, or one in gzip or zstd (`.ndjson.gz`). One that is',
-    'encrypted needs an identity in `X-Age-Identity`, which is neither stored nor logged.',
+    'Imports a backup that is a JSON document, also inside gzip or zstd (`.ndjson.gz`), without a second upload. An',
+    'encrypted backup needs an identity in `X-Age-Identity`, which is neither stored nor logged.',
     '',
     ROWS,
   ].join('\n'),

@@ -26,15 +26,15 @@ const listJobs = createRoute({
   method: 'get',
   path: '/jobs',
   operationId: 'listJobs',
-  summary: 'List runs of jobs, newest first',
+  summary: 'List runs of jobs',
   description:
-    'A row for each run, from its beginning until a week after its end. `phase` and `message` are those of its last ' +
-    'change of phase; how far a run is, GET /jobs/{job_id} says.',
+    'One row for each run, from its start until a week after its end. `phase` and `message` are those of the last ' +
+    'change of phase. `GET /jobs/{job_id}` returns the progress.',
   tags: ['Jobs'],
   ...forToken('read'),
   request: { query: RunQuery },
   responses: {
-    200: json(RunPageSchema, 'A page', { jobs: [RUN], cursor: null }),
+    200: json(RunPageSchema, 'A page of runs', { jobs: [RUN], cursor: null }),
     ...problems('invalid-cursor'),
   },
 });
@@ -45,12 +45,11 @@ const cancelJob = createRoute({
   operationId: 'cancelJob',
   summary: 'Cancel the run of a job',
   description:
-    'Needs the scope that started the run (`write` for an upload, `admin` for others). A run ends within seconds, as ' +
-    '`cancelled`; until then the job shows the phase that it is in. Of an upload nothing is kept, be it resumable and idle; ' +
-    'its sender gets 410 `upload-cancelled`, now or at its next request. The request of an import, a restore or a ' +
-    'verification gets 409 `job-cancelled`; rows that are written stay. A run that is just being completed may still end as ' +
-    '`done`. A job that was cancelled already is 202 again; one that has ended otherwise is 409 `job-ended`, an unknown ' +
-    'one 404.',
+    'Needs the scope that starts the run: `write` for an upload, `admin` for others. The run ends as `cancelled` within ' +
+    'seconds; until then the job shows its present phase. A cancelled upload keeps nothing, and its sender gets 410 ' +
+    '`upload-cancelled` now or at its next request. The request of an import, a restore or a verification gets 409 ' +
+    '`job-cancelled`; rows that are written stay. A run that is about to end may still end as `done`. Cancelling again ' +
+    'is 202; a job that has ended otherwise is 409 `job-ended`, an unknown job 404.',
   tags: ['Jobs'],
   ...forToken('write'),
   request: { params: JobParam },

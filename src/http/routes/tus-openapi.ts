@@ -65,7 +65,10 @@ const OpenUploadsSchema = z
       UploadStatusSchema.omit({ receipt: true })
         .extend({
           started_at: z.string().openapi({ format: 'date-time' }),
-          token_id: z.string().nullable().openapi({ description: 'Of the token that created it; null for a link' }),
+          token_id: z
+            .string()
+            .nullable()
+            .openapi({ description: 'The token that created the upload; null for a link' }),
         })
         .openapi('OpenUpload'),
     ),
@@ -78,15 +81,16 @@ export const listUploads = createRoute({
   method: 'get',
   path: '/tus',
   operationId: 'listUploads',
-  summary: 'List resumable uploads that have not ended, newest first',
+  summary: 'List open uploads',
   description:
-    'Those of the token, or all for an admin. POST /jobs/{job_id}/cancel, or DELETE at /tus/{upload_id}, ends one. A page ' +
-    'may have fewer uploads than `limit` and still a cursor.',
+    'Resumable uploads that have not ended, newest first: those of the token, or all with the scope `admin`. ' +
+    '`DELETE /tus/{upload_id}` and `POST /jobs/{job_id}/cancel` end one. A page may be shorter than `limit`: there are ' +
+    'more pages as long as `cursor` is not null.',
   tags: ['Uploads'],
   ...forToken('write'),
   request: { query: OpenUploadsQuery },
   responses: {
-    200: json(OpenUploadsSchema, 'A page', { uploads: [OPEN_UPLOAD], cursor: null }),
+    200: json(OpenUploadsSchema, 'A page of uploads', { uploads: [OPEN_UPLOAD], cursor: null }),
     ...problems('invalid-cursor', 'job-unavailable'),
   },
 });
