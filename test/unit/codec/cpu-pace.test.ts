@@ -28,8 +28,8 @@ describe('a known length', () => {
     [3, 10 * GIB],
     [9, 10 * GIB],
     [12, 6 * GIB],
-    [19, GIB],
-    [22, 0.8 * GIB],
+    [19, 0.8 * GIB],
+    [22, 0.6 * GIB],
   ])('of what level %d compresses within 300 s is accepted', (level, bytes) => {
     expect(refusal(level, bytes)).toBeNull();
   });
@@ -53,7 +53,7 @@ describe('a known length', () => {
   });
 
   it('is shorter for the slower engine', () => {
-    expect([refusal(5, 20 * GIB), refusal(5, 20 * GIB, wasm)]).toEqual([
+    expect([refusal(5, 15 * GIB), refusal(5, 15 * GIB, wasm)]).toEqual([
       null,
       expect.objectContaining({ code: 'level-too-slow' }),
     ]);
@@ -64,7 +64,7 @@ describe('the pace of an unknown length', () => {
   it('takes the level that was asked for while there is time, then a fast one to the end', () => {
     const levels = levelsOf({ ...native, level: 19, mostBytes: 10 * GIB }, 10 * GIB);
     const asked = levels.filter((level) => level === 19).length * FRAME_BYTES;
-    expect(asked).toBeGreaterThan(600 * MIB);
+    expect(asked).toBeGreaterThan(500 * MIB);
     expect(levels).toEqual(levels.toSorted((a, b) => b - a));
     expect(levels.at(-1)).toBe(3);
   });

@@ -332,6 +332,66 @@ function depsWith(reclaim: JobDeps['reclaim']): JobDeps {
   return { reclaim, recordRun: async () => undefined, supersede: async () => undefined };
 }
 
+describe('the rows of runs', () => {
+  it('that cannot be written are written by the alarm, each with the last state of its run', async () => {
+    const rows = new Map<string, string>();
+    let away = true;
+    const deps: JobDeps = {
+      ...depsWith(async () => 'removed'),
+      async recordRun({ run_id, phase }) {
+        if (away) throw new Error('D1 is away');
+        rows.set(run_id, phase);
+      },
+    };
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    await runInDurableObject(stubOf(newJob()), async (_, state) => {
+      const room = new (progressRoom(() => deps))(state, {});
+      await room.loadFromStorage();
+      const start = { job_id: 'rows', message: '', total: 1 };
+      const end = { phase: 'failed', code: 'no-file', detail: '', message: '' };
+      await room.begin(JSON.stringify({ ...start, backup_id: 'one' }));
+      await room.finish(JSON.stringify({ run_id: 'one', end }));
+      expect(await state.storage.getAlarm()).toBeLessThan(Date.now() + 60_000);
+      await room.begin(JSON.stringify({ ...start, backup_id: 'two' }));
+      expect(rows.size).toBe(0);
+      away = false;
+      await room.alarm();
+      expect([...rows]).toEqual([
+        ['one', 'failed'],
+        ['two', 'receiving'],
+      ]);
+      await state.storage.deleteAll();
+    });
+    vi.restoreAllMocks();
+  });
+
+  it('and the end of a superseded upload survive a job object that dies between', async () => {
+    const superseded: string[] = [];
+    const deps: JobDeps = {
+      ...depsWith(async () => 'removed'),
+      async supersede(uploadId) {
+        superseded.push(uploadId);
+        if (superseded.length === 1) throw new Error('the upload object is away');
+      },
+    };
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    await runInDurableObject(stubOf(newJob()), async (_, state) => {
+      const room = new (progressRoom(() => deps))(state, {});
+      await room.loadFromStorage();
+      const start = { job_id: 'held', message: '', total: 1 };
+      await room.begin(JSON.stringify({ ...start, backup_id: 'old', expires_at: Date.now() + 60_000 }));
+      if (room.record) room.record = { ...room.record, idle_since: 0 };
+      expect(await room.begin(JSON.stringify({ ...start, backup_id: 'new' }))).toEqual({ kind: 'started' });
+      await vi.waitFor(() => expect(superseded).toEqual(['old']));
+      const again = new (progressRoom(() => deps))(state, {});
+      await again.alarm();
+      expect(superseded).toEqual(['old', 'old']);
+      await state.storage.deleteAll();
+    });
+    vi.restoreAllMocks();
+  });
+});
+
 describe('the cleanup after a silent run', () => {
   /** A room of its own on the storage of a fresh object, so that the test decides what the cleanup says. */
   async function silentRoom(

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type JobEnd, type JobUpdate, percentage } from '../../../src/progress/messages.ts';
 import {
   beginJob,
+  cancelJob,
   endJob,
   heardFrom,
   isTakenOver,
@@ -11,6 +12,7 @@ import {
   noteOpen,
   passLease,
   reclaimedJob,
+  runView,
   waitingMessage,
   waitToSend,
   withinSecond,
@@ -287,6 +289,91 @@ describe('an import', () => {
     const dead = silent(importing());
     const { message } = reclaimedJob(dead, outcome, NOW);
     expect(message).toMatchObject({ phase: 'failed', code: 'import-interrupted' });
+  });
+});
+
+describe('a resumable upload', () => {
+  const DAY_MS = 24 * 60 * 60 * 1000;
+  const RESUMABLE = { ...START, token_id: 'T1', expires_at: NOW + 6 * DAY_MS };
+  const NEXT = { ...START, backup_id: 'run-2' };
+
+  function begun(): JobRecord {
+    const first = beginJob(null, RESUMABLE, NOW);
+    if (first.kind !== 'started') throw new Error('not started');
+    return first.record;
+  }
+
+  it.each([
+    ['its own token', 'T1', 5_000],
+    ['another token', 'T2', 15 * 60_000],
+    ['a link', null, 15 * 60_000],
+  ])('that is idle keeps its job from an upload of %s so long, and then loses it', (_, token_id, heldMs) => {
+    const next = { ...NEXT, token_id };
+    const record = begun();
+    expect(beginJob(record, next, NOW + heldMs - 2_500)).toMatchObject({
+      kind: 'running',
+      holder: { run_id: 'run-1', token_id: 'T1', retry_after_seconds: 3 },
+    });
+    expect(beginJob(record, next, NOW + heldMs)).toMatchObject({
+      kind: 'started',
+      record: { backup_id: 'run-2', token_id },
+      superseded: { backup_id: 'run-1', message: { phase: 'failed', code: 'job-superseded' } },
+    });
+  });
+
+  it('keeps its job while a request is open, once all its bytes are here, and from other tasks', () => {
+    const later = NOW + DAY_MS;
+    const open = heardFrom(begun(), later);
+    const storing = moved(begun(), { phase: 'storing', current: 0 });
+    const verify = { ...START, task: 'verify', backup_id: 'B1', run_id: 'verify-run' } as const;
+    for (const [record, start] of [
+      [open, NEXT],
+      [storing, NEXT],
+      [begun(), verify],
+    ] as const) {
+      const answer = beginJob(record, { ...start, token_id: 'T1' }, later);
+      expect(answer).toMatchObject({ kind: 'running', holder: { retry_after_seconds: 5 } });
+    }
+  });
+
+  it('whose request died with its runtime counts as idle from the last sign of life on', () => {
+    const open = heardFrom(begun(), NOW);
+    expect(runView(open, NOW + 29_000).idle_since).toBeNull();
+    expect(runView(open, NOW + 31_000).idle_since).toBe(new Date(NOW).toISOString());
+    expect(beginJob(open, { ...NEXT, token_id: 'T1' }, NOW + 31_000).kind).toBe('started');
+  });
+
+  it('is not taken for dead by silence until a week after it expired', () => {
+    const until = RESUMABLE.expires_at + 7 * DAY_MS;
+    expect(passLease(begun(), false, until - 1)).toEqual(begun());
+    expect(isTakenOver(passLease(begun(), false, until))).toBe(true);
+  });
+});
+
+describe('a cancelled run', () => {
+  it('keeps its job until it has ended, as cancelled', () => {
+    const record = cancelJob(started(), 'run-1');
+    expect(record).toMatchObject({ cancelling: true, message: { phase: 'receiving' } });
+    expect(record && beginJob(record, { ...START, backup_id: 'run-2' }, NOW).kind).toBe('running');
+    const end = endJob(record, 'run-1', { phase: 'cancelled', message: 'Cancelled' }, NOW);
+    expect(end).toMatchObject({ record: { message: { phase: 'cancelled', message: 'Cancelled' } } });
+    expect(end).not.toHaveProperty('record.message.code');
+  });
+
+  it('may still end as done, where it was too late to cancel', () => {
+    expect(endJob(cancelJob(started(), 'run-1'), 'run-1', DONE, NOW)).toMatchObject({ kind: 'accepted' });
+  });
+
+  it('that died is ended as cancelled once its leavings are removed, as done where its backup was kept', () => {
+    const dead = silent(cancelJob(started(), 'run-1') ?? started());
+    expect(reclaimedJob(dead, 'removed', NOW).message.phase).toBe('cancelled');
+    expect(reclaimedJob(dead, 'kept', NOW).message.phase).toBe('done');
+  });
+
+  it('is none where no such run has the job', () => {
+    expect(cancelJob(null, 'run-1')).toBeNull();
+    expect(cancelJob(started(), 'run-0')).toBeNull();
+    expect(cancelJob(ended(started(), DONE), 'run-1')).toBeNull();
   });
 });
 
