@@ -169,6 +169,13 @@ export const CAPABILITIES = {
   engine: 'native' as const,
   highest_level: 22,
   default_level: 3,
+  limits: {
+    json_body_bytes: 65_536,
+    cpu_seconds: 300,
+    upload_idle_seconds: 60,
+    download_idle_seconds: 60,
+    min_rate: 1024,
+  },
   memory: {
     isolate_transfer_bytes: 83_886_080,
     upload_bytes: 16_777_216,

@@ -25,10 +25,14 @@ function wholeNumber(min: number, max: number) {
     .openapi({ type: 'integer', minimum: min, maximum: max });
 }
 
+/** The parameter of a list that continues it, and what the page before said. */
+const pageCursor = z.string().optional().openapi({ description: 'The `cursor` of the page before' });
+const nextCursor = z.string().nullable().openapi({ description: 'Continues the list; null: this is the last page' });
+
 export const jobId = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 of A-Z a-z 0-9 _ -')
-  .openapi({ example: 'nightly' });
+  .openapi({ example: 'nightly', description: 'The name of the job' });
 
 const RefusedRowSchema = z
   .object({
@@ -109,7 +113,7 @@ const ArchiveSchema = z
 
 const DamageSchema = z
   .object({
-    found_at: time,
+    found_at: time.openapi({ description: 'When the verification found it' }),
     reason: z.string().openapi({ description: 'What the verification found' }),
     frame: bytes
       .nullable()
@@ -125,14 +129,14 @@ export const BackupSchema = z
     backup_id: ulid,
     job_id: jobId,
     filename: z.string().openapi({ description: 'The name of the uploaded file' }),
-    content_type: z.string(),
+    content_type: z.string().openapi({ description: 'The Content-Type of downloads' }),
     file_size: bytes.openapi({ description: 'Bytes of the uploaded file' }),
     checksum: sha256.openapi({ description: 'SHA-256 of the uploaded file, in lower-case hex' }),
     stored_size: bytes.openapi({ description: 'Bytes of the stored object' }),
     compression: CompressionSchema,
     encryption: EncryptionSchema.nullable().openapi({ description: 'null: not encrypted' }),
     archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is not an archive' }),
-    created_at: time,
+    created_at: time.openapi({ description: 'When the backup was stored' }),
     verified_at: time.nullable().openapi({
       description: 'When the last verification found no damage; null: it was never verified, or it is damaged',
     }),
@@ -143,9 +147,7 @@ export const BackupSchema = z
 
 export const ReceiptSchema = BackupSchema.extend({ message: z.string() }).openapi('Receipt');
 
-export const BackupPageSchema = z
-  .object({ backups: z.array(BackupSchema), cursor: z.string().nullable() })
-  .openapi('BackupPage');
+export const BackupPageSchema = z.object({ backups: z.array(BackupSchema), cursor: nextCursor }).openapi('BackupPage');
 
 const FLAGS = ['true', '1', 'false', '0'] as const;
 
@@ -198,7 +200,7 @@ const pageLimit = wholeNumber(1, MAX_PAGE_ROWS)
 
 export const PageQuery = z.object({
   prefix: z.string().optional().openapi({ description: 'Only filenames that begin with this' }),
-  cursor: z.string().optional(),
+  cursor: pageCursor,
   limit: pageLimit,
 });
 
@@ -208,13 +210,15 @@ export const FileSchema = z
     path: z
       .string()
       .openapi({ description: 'Without a slash at the end. Bytes that are not UTF-8 are shown as U+FFFD' }),
-    type: z.enum(['file', 'directory', 'symlink', 'hardlink', 'character', 'block', 'fifo', 'sparse']),
-    size: bytes,
-    mode: z.string().openapi({ example: '0644' }),
-    uid: z.number().int(),
-    gid: z.number().int(),
-    mtime: time,
-    link_target: z.string().nullable(),
+    type: z
+      .enum(['file', 'directory', 'symlink', 'hardlink', 'character', 'block', 'fifo', 'sparse'])
+      .openapi({ description: 'The type in the archive' }),
+    size: bytes.openapi({ description: 'Bytes of the member' }),
+    mode: z.string().openapi({ example: '0644', description: 'Permissions in octal' }),
+    uid: z.number().int().openapi({ description: 'Numeric id of the owner' }),
+    gid: z.number().int().openapi({ description: 'Numeric id of the group' }),
+    mtime: time.openapi({ description: 'When the member was last modified' }),
+    link_target: z.string().nullable().openapi({ description: 'The target of a link; null for others' }),
     device: z.object({ major: z.number().int(), minor: z.number().int() }).optional(),
     offset: bytes.openapi({ description: 'The offset of its bytes in the decoded archive' }),
     url: z.string().openapi({ description: 'The path of the download, exact for any member' }),
@@ -223,18 +227,21 @@ export const FileSchema = z
 
 export const FileListSchema = z
   .object({
-    files: z.array(FileSchema),
+    files: z.array(FileSchema).openapi({ description: 'Members, by the bytes of their path' }),
     prefixes: z
       .array(z.string())
       .optional()
       .openapi({ description: 'With a delimiter: the directories below the prefix, once each' }),
-    cursor: z.string().nullable(),
-    stopped: z.object({ offset: bytes, reason: z.string() }).nullable(),
+    cursor: nextCursor,
+    stopped: z
+      .object({ offset: bytes, reason: z.string() })
+      .nullable()
+      .openapi({ description: 'Where the archive is broken, and why; null: it is whole' }),
   })
   .openapi('FileList');
 
 const filesPage = {
-  cursor: z.string().optional(),
+  cursor: pageCursor,
   limit: pageLimit,
 };
 
@@ -285,7 +292,12 @@ export const LinkRequest = z.object({
   filename: z.string().min(1).optional(),
   path: z.string().optional().openapi({ description: 'The path of a member, as the listing returns it' }),
 });
-export const LinkSchema = z.object({ url: z.string(), expires_at: time }).openapi('Link');
+export const LinkSchema = z
+  .object({
+    url: z.string().openapi({ description: 'Works without a token; use it unchanged' }),
+    expires_at: time.openapi({ description: 'When the URL expires' }),
+  })
+  .openapi('Link');
 
 export const UploadLinkRequest = z.object({
   filename: z.string(),
@@ -299,9 +311,9 @@ export const UploadLinkSchema = z
     tus_url: z
       .string()
       .openapi({ description: 'Or create a tus upload there by POST. One of the two URLs works, once' }),
-    watch_url: z.string(),
+    watch_url: z.string().openapi({ description: 'The WebSocket of the job' }),
     job_id: jobId,
-    expires_at: time,
+    expires_at: time.openapi({ description: 'When the URLs expire' }),
   })
   .openapi('UploadLink');
 
@@ -323,7 +335,7 @@ export const VerificationSchema = z
     frames_checked: bytes.openapi({
       description: '0 if the backup is stored uncompressed: then only its SHA-256 is compared',
     }),
-    broken_frames: bytes,
+    broken_frames: bytes.openapi({ description: 'Frames that are damaged' }),
   })
   .openapi('Verification');
 
@@ -344,11 +356,11 @@ export const JobSchema = z
     job_id: jobId,
     task: task.optional(),
     phase,
-    current: bytes,
-    total: bytes,
-    percentage: z.number().min(0).max(100),
-    message: z.string(),
-    timestamp: time,
+    current: bytes.openapi({ description: 'Bytes done in this phase' }),
+    total: bytes.openapi({ description: 'Bytes of this phase; 0 if unknown' }),
+    percentage: z.number().min(0).max(100).openapi({ description: 'Two decimals; 0 if `total` is unknown' }),
+    message: z.string().openapi({ description: 'A sentence for people' }),
+    timestamp: time.openapi({ description: 'When this state was reached' }),
     stored: bytes.optional().openapi({ description: 'Bytes that the storage has taken' }),
     run_id: ulid.optional(),
     backup_id: ulid.nullable().optional().openapi({
@@ -370,11 +382,11 @@ export const JobSchema = z
 export const RunQuery = z.object({
   task: task.optional(),
   phase: phase.exclude(['waiting']).optional().openapi({ description: 'Only runs in this phase, or that ended so' }),
-  cursor: z.string().optional(),
+  cursor: pageCursor,
   limit: pageLimit,
 });
 
-export const OpenUploadsQuery = z.object({ cursor: z.string().optional(), limit: pageLimit });
+export const OpenUploadsQuery = z.object({ cursor: pageCursor, limit: pageLimit });
 
 export const RunPageSchema = z
   .object({
@@ -394,7 +406,7 @@ export const RunPageSchema = z
         })
         .openapi('Run'),
     ),
-    cursor: z.string().nullable(),
+    cursor: nextCursor,
   })
   .openapi('RunPage');
 
@@ -412,10 +424,10 @@ export const TokenRequest = z.object({
 export const TokenSchema = z
   .object({
     id: ulid,
-    name: z.string(),
-    scopes: z.array(z.string()),
-    created_at: time,
-    expires_at: time.nullable(),
+    name: z.string().openapi({ description: 'A name for people' }),
+    scopes: z.array(z.string()).openapi({ description: 'What the token may do' }),
+    created_at: time.openapi({ description: 'When the token was created' }),
+    expires_at: time.nullable().openapi({ description: 'When it expires; null: never' }),
   })
   .openapi('Token');
 export const NewTokenSchema = TokenSchema.extend({
@@ -424,7 +436,10 @@ export const NewTokenSchema = TokenSchema.extend({
 export const TokenListSchema = z.object({ tokens: z.array(TokenSchema) }).openapi('TokenList');
 
 export const ExportQuery = z.object({
-  format: z.enum(['json', 'ndjson']).default('json'),
+  format: z
+    .enum(['json', 'ndjson'])
+    .default('json')
+    .openapi({ description: '`json`: one array of objects. `ndjson`: one object a line' }),
   table: z.string().optional().openapi({
     description: 'The exact name of a table. Without `database`, one of the vault: `backups` (default) or `jobs`',
     example: 'items',
@@ -480,7 +495,7 @@ export const ImportQuery = z.object({
 export const ImportSchema = z
   .object({
     job_id: jobId,
-    dry_run: z.boolean(),
+    dry_run: z.boolean().openapi({ description: 'true: nothing was written' }),
     read: bytes.openapi({ description: 'Rows in the document' }),
     written: bytes.openapi({ description: 'Rows written to the table; in a dry run, rows that would be' }),
     refused: z.array(RefusedRowSchema).openapi({ description: 'The rejected rows, in the order of the document' }),
@@ -555,6 +570,13 @@ export const CapabilitiesSchema = z
     engine: z.enum(['native', 'wasm']).openapi({ description: 'The zstd library in use' }),
     highest_level: z.number().int().openapi({ description: 'The highest compression level of uploads' }),
     default_level: z.number().int().openapi({ description: 'The level of uploads without `level`' }),
+    limits: z.object({
+      json_body_bytes: bytes.openapi({ description: 'Bytes of the largest JSON body' }),
+      cpu_seconds: z.number().openapi({ description: 'CPU time of one request (CPU_LIMIT)' }),
+      upload_idle_seconds: z.number().openapi({ description: 'A sender that moves no byte for so long is stalled' }),
+      download_idle_seconds: z.number().openapi({ description: 'A reader that takes no byte for so long is dropped' }),
+      min_rate: bytes.openapi({ description: 'Bytes a second over a minute; a slower client counts as stalled' }),
+    }),
     memory: z.object({
       isolate_transfer_bytes: bytes.openapi({
         description: 'Bytes that all transfers of one isolate may hold together',

@@ -33,6 +33,13 @@ describe('what is open to everybody', () => {
     const told = await (await ask('/capabilities', open)).json<Record<string, unknown>>();
     expect(told).toMatchObject({ codecs: ['zstd', 'none'], encryption: { format: 'age', by_default: false } });
     expect(told.resumable).toEqual({ tus: '1.0.0', draft: false, expires_in: 6 * 24 * 60 * 60 });
+    expect(told.limits).toEqual({
+      json_body_bytes: 65_536,
+      cpu_seconds: 300,
+      upload_idle_seconds: 60,
+      download_idle_seconds: 60,
+      min_rate: 1024,
+    });
     const { upload, import: rows } = MEMORY.operations;
     expect(told.memory).toMatchObject({
       isolate_transfer_bytes: MEMORY.isolateBytes,

@@ -1,5 +1,5 @@
 import { createRoute } from '@hono/zod-openapi';
-import { FRAME_BYTES, MEMORY, PART_BYTES } from '../../shared/limits.ts';
+import { FRAME_BYTES, JSON_BODY_BYTES, MEMORY, PART_BYTES } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { docsPage } from '../docs-page.ts';
 import { CAPABILITIES, HEALTH } from '../examples.ts';
@@ -86,6 +86,13 @@ export function serviceRoutes(app: App): void {
         engine: engine.name,
         highest_level: engine.highestLevel,
         default_level: MEMORY.operations.upload.level,
+        limits: {
+          json_body_bytes: JSON_BODY_BYTES,
+          cpu_seconds: config.cpuLimitMs / 1000,
+          upload_idle_seconds: config.uploadIdleMs / 1000,
+          download_idle_seconds: config.downloadIdleMs / 1000,
+          min_rate: config.minRate,
+        },
         memory: memoryView(),
       },
       200,

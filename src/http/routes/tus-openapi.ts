@@ -6,7 +6,7 @@ import { OpenUploadsQuery, ReceiptSchema } from '../schemas.ts';
 import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
 const bytes = z.number().int().nonnegative();
-const version = z.literal(TUS_VERSION);
+const version = z.literal(TUS_VERSION).openapi({ description: 'The version of tus' });
 const params = z.object({
   upload_id: z
     .string()
@@ -259,7 +259,9 @@ export function describeTus(app: App): void {
       params,
       headers: z.object({
         'Tus-Resumable': version,
-        'X-HTTP-Method-Override': z.enum(['PATCH', 'HEAD', 'DELETE']),
+        'X-HTTP-Method-Override': z
+          .enum(['PATCH', 'HEAD', 'DELETE'])
+          .openapi({ description: 'The method that is meant' }),
         'Upload-Offset': bytes.optional().openapi({ description: 'As for PATCH', example: 67108864 }),
       }),
       body,
