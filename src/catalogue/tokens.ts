@@ -1,3 +1,5 @@
+import { type Page, pageOf, placeIn } from './pages.ts';
+
 /** A token as it is shown in lists. Times are ISO 8601 (UTC); `expires_at` is null where it never does. */
 export interface TokenInfo {
   readonly token_id: string;
@@ -33,12 +35,17 @@ export async function findToken(db: D1Database, tokenId: string): Promise<TokenR
   return row && { ...row, scopes: scopesOf(row.scopes) };
 }
 
-/** All tokens, oldest first, without their hashes. */
-export async function listTokens(db: D1Database): Promise<TokenInfo[]> {
+/** A page of tokens, newest first, without their hashes. Throws InvalidCursor. */
+export async function listTokens(
+  db: D1Database,
+  { cursor, limit }: { readonly cursor?: string | undefined; readonly limit: number },
+): Promise<Page<TokenInfo>> {
   const { results } = await db
-    .prepare(`SELECT ${INFO_COLUMNS} FROM tokens ORDER BY created_at, token_id`)
+    .prepare(`SELECT ${INFO_COLUMNS} FROM tokens WHERE ?1 IS NULL OR token_id < ?1 ORDER BY token_id DESC LIMIT ?2`)
+    .bind(placeIn(cursor), limit + 1)
     .all<InfoRow>();
-  return results.map((row) => ({ ...row, scopes: scopesOf(row.scopes) }));
+  const { rows, ...page } = pageOf(results, limit, ({ token_id }) => token_id);
+  return { ...page, rows: rows.map((row) => ({ ...row, scopes: scopesOf(row.scopes) })) };
 }
 
 /** Whether there was such a token. */

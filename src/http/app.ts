@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
+import { getPath } from 'hono/utils/url';
 import { ulid } from 'ulidx';
 import { services } from '../services.ts';
 import { drain } from '../shared/drain.ts';
@@ -48,9 +49,21 @@ const CROSS_ORIGIN = cors({
   maxAge: 600,
 });
 
+/** Where a slash at the end means something: the name to upload to, and directories of an archive. */
+const SLASH_COUNTS = /^\/backup\/(?:upload|[^/]+\/files)\//;
+
+/** The path that routes are matched with. A slash at its end is forgiven: tus clients are often given `/tus/`. */
+function pathOf(request: Request): string {
+  const path = getPath(request);
+  if (path === '/' || !path.endsWith('/')) return path;
+  const counts = path === '/backup/upload/' ? request.method !== 'POST' : SLASH_COUNTS.test(path);
+  return counts ? path : path.slice(0, -1);
+}
+
 /** The whole HTTP interface. Order matters in one place only: `/backup/upload…` stands before `/backup/{backup_id}`. */
 export function createApp(): App {
   const app: App = new OpenAPIHono<AppEnv>({
+    getPath: pathOf,
     defaultHook: (result) => {
       if (!result.success) throw refusal(result.error, result.target === 'json' ? 'invalid-request' : 'invalid-option');
     },

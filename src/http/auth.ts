@@ -1,10 +1,12 @@
 import { createMiddleware } from 'hono/factory';
 import { findToken } from '../catalogue/tokens.ts';
 import type { SessionAccess } from '../ingest/resumable/upload-session.ts';
-import { isSigned, verifyLink } from '../links/signed-link.ts';
+import { isSigned, missingParameters, verifyLink } from '../links/signed-link.ts';
 import { base64url, bytesFromBase64url, hex, sameSecret, sha256, utf8 } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { AppContext, AppEnv, Credential, Scope } from './app-env.ts';
+import { type DraftAppendQuery, UploadKeyQuery } from './schemas.ts';
+import { checkQuery, LINK_PARAMETERS, OptionNotApplicable } from './validation.ts';
 
 export class Unauthorized extends VaultError {
   constructor(detail = 'Send a token: "Authorization: Bearer TOKEN".') {
@@ -24,9 +26,28 @@ class BadSignature extends VaultError {
   }
 }
 
+class IncompleteLink extends VaultError {
+  constructor(missing: readonly string[]) {
+    super(
+      'bad-signature',
+      `The link is not complete: ${missing.map((name) => `"${name}"`).join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing. ` +
+        'Put the link in quotes: in a shell, "&" ends a command.',
+    );
+  }
+}
+
 class LinkExpired extends VaultError {
   constructor() {
     super('link-expired', 'The link has run out. Ask for a new one.');
+  }
+}
+
+/** Addresses are logged and shared, so a token in one would be a token that leaks. */
+class NotAnUploadSecret extends Unauthorized {
+  constructor() {
+    super(
+      `${UPLOAD_KEY} takes the secret of an upload, which begins with "csu_". Send a token as "Authorization: Bearer TOKEN".`,
+    );
   }
 }
 
@@ -41,15 +62,27 @@ export function needs(scope: Scope) {
 /** Lets a request pass whose token has the scope, or whose URL is signed. */
 export function needsOrLink(scope: Scope) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    if (isSigned(new URL(c.req.url))) await checkLink(c);
-    else await checkToken(c, scope);
+    const url = new URL(c.req.url);
+    if (isSigned(url)) await checkLink(c, url);
+    else await checkUnsigned(c, url, scope);
     await next();
   });
 }
 
-async function checkLink(c: AppContext): Promise<void> {
+/** A part of a link is not a link; beside a token its parameters have no effect. */
+async function checkUnsigned(c: AppContext, url: URL, scope: Scope): Promise<void> {
+  const missing = missingParameters(url);
+  if (missing && bearerToken(c) === null) throw new IncompleteLink(missing);
+  await checkToken(c, scope);
+  const stray = Object.keys(LINK_PARAMETERS).find((name) => url.searchParams.has(name));
+  if (stray !== undefined) throw new OptionNotApplicable(stray, 'without a signature: it is a part of a signed URL');
+}
+
+async function checkLink(c: AppContext, url: URL): Promise<void> {
   const { signingKeys } = c.get('services');
-  const verdict = await verifyLink(signingKeys, { method: c.req.raw.method, url: new URL(c.req.url), now: Date.now() });
+  const missing = missingParameters(url) ?? [];
+  if (missing.length > 0) throw new IncompleteLink(missing);
+  const verdict = await verifyLink(signingKeys, { method: c.req.raw.method, url, now: Date.now() });
   switch (verdict.kind) {
     case 'valid':
       c.set('holder', `link ${c.req.query('signature')}`);
@@ -71,9 +104,15 @@ async function checkToken(c: AppContext, scope: Scope): Promise<void> {
 }
 
 /** What a request shows for an upload in pieces: a token that may write, or something that its session has to know. */
-export async function uploadAccess(c: AppContext): Promise<SessionAccess> {
-  const token = c.req.query(UPLOAD_KEY) ?? bearerToken(c);
+export async function uploadAccess(
+  c: AppContext,
+  query: typeof UploadKeyQuery | typeof DraftAppendQuery = UploadKeyQuery,
+): Promise<SessionAccess> {
+  const key = c.req.query(UPLOAD_KEY);
+  const token = key ?? bearerToken(c);
   if (!token) throw new Unauthorized();
+  if (key !== undefined && !UPLOAD_SECRET.test(key)) throw new NotAnUploadSecret();
+  checkQuery(c, query);
   if (UPLOAD_SECRET.test(token)) return { kind: 'hash', sha256: await tokenHash(token) };
   const known = await knownToken(c, token);
   if (!known) throw unknownToken();

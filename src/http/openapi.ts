@@ -8,6 +8,7 @@ import { codesIn, type Document, type Operation, operationsOf } from './document
 import { readJson } from './json-body.ts';
 import { statusOf, titleOf } from './problem.ts';
 import { ProblemSchema } from './schemas.ts';
+import { withoutRepeats } from './validation.ts';
 
 /** A JSON answer of a route. */
 export function json<S extends z.ZodType>(schema: S, description: string, example: z.input<S>) {
@@ -77,7 +78,7 @@ export const UPLOAD_CODES = [
 
 /** The parts of a route that takes tokens: the check of the scope, and how the document describes it. */
 export function forToken(scope: Scope) {
-  return { middleware: needs(scope), ...describedAccess(scope, 'bearer') };
+  return { middleware: [needs(scope), withoutRepeats], ...describedAccess(scope, 'bearer') };
 }
 
 /** The parts of a route that takes tokens, and a JSON body. */
@@ -87,7 +88,7 @@ export function forTokenAndJson(scope: Scope) {
 
 /** The parts of a route that takes tokens and signed URLs. */
 export function forTokenOrLink(scope: Scope) {
-  return { middleware: needsOrLink(scope), ...describedAccess(scope, 'bearer', 'link') };
+  return { middleware: [needsOrLink(scope), withoutRepeats], ...describedAccess(scope, 'bearer', 'link') };
 }
 
 /** The parts of a route that is open without a credential. */

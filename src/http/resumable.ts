@@ -14,16 +14,20 @@ import { checkIsWhole, checkNotEncoded } from './body-headers.ts';
 import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';
 import { contentLength } from './request-body.ts';
+import type { TusQuery, UploadQuery } from './schemas.ts';
 import { InvalidUploadHeader } from './tus-headers.ts';
-import { orderOf, withLink } from './upload-order.ts';
+import { orderOf, uploadOptionsOf, withLink } from './upload-order.ts';
+import { checkQuery, joinOptions, queryText } from './validation.ts';
 import { backupView } from './views.ts';
 
 /** A new upload as its sender orders it. */
 export interface NewSession {
   readonly filename: string | undefined;
   readonly content_type: string | undefined;
-  /** Those of any upload, as text; a missing one has its default. */
+  /** Those of any upload, as text, that came beside the query; a missing one has its default. */
   readonly options: Readonly<Record<string, string | undefined>>;
+  /** What the query may have: options too, which join the others. */
+  readonly query: typeof TusQuery | typeof UploadQuery;
   readonly client_metadata: string | null;
   /** Null where it comes later. */
   readonly length: number | null;
@@ -36,12 +40,14 @@ export async function createSession(
 ): Promise<{ readonly view: SessionView; readonly secret: string }> {
   const { uploads, config, defaultRecipients } = c.get('services');
   const { headers } = c.req.raw;
-  const given = definedOf({ ...asked.options, ...c.req.query() });
-  const prepared = await orTellJob(c, 'upload', given.job_id, () => {
+  const job = c.req.query('job_id') ?? asked.options.job_id;
+  const prepared = await orTellJob(c, 'upload', job, () => {
+    checkQuery(c, asked.query);
     checkIsWhole(headers);
     checkNotEncoded(headers, 'Send the file as it is.');
     const sent_digests = reprDigests(headers);
-    const order = orderOf(c, asked.filename ?? '', given, asked.content_type);
+    const options = joinOptions(asked.options, uploadOptionsOf(queryText(c)));
+    const order = orderOf(c, asked.filename ?? '', options, asked.content_type);
     if (asked.length === 0 && !order.allow_empty) throw new EmptyUpload();
     return { ...order, sent_digests };
   });
@@ -188,10 +194,4 @@ export function sessionHeaders(c: AppContext, { backup_id, job_id, phase }: Sess
   c.header('coldstream-backup-id', backup_id);
   c.header('coldstream-job-id', job_id);
   c.header('coldstream-phase', phase);
-}
-
-function definedOf(values: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
-  );
 }

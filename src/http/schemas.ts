@@ -9,6 +9,8 @@ import {
   MAX_PAGE_ROWS,
   PAGE_ROWS,
 } from '../shared/limits.ts';
+import { DURATION_GRAMMAR, FLAGS, parseDuration, parseFlag, parseSize, SIZE_GRAMMAR } from '../shared/units.ts';
+import { body, query, signableQuery } from './validation.ts';
 
 const ulid = z.string().openapi({ example: '01JC8Z5V3M9QK2T7W4X6Y8B0CD', description: 'A ULID' });
 const bytes = z.number().int().nonnegative();
@@ -28,6 +30,28 @@ function wholeNumber(min: number, max: number) {
 /** The parameter of a list that continues it, and what the page before said. */
 const pageCursor = z.string().optional().openapi({ description: 'The `cursor` of the page before' });
 const nextCursor = z.string().nullable().openapi({ description: 'Continues the list; null: this is the last page' });
+
+/** Seconds of a JSON body, as a number or in words. */
+function seconds(most: number) {
+  return amount(parseDuration, 1, most, DURATION_GRAMMAR);
+}
+
+/** Bytes of a JSON body, as a number or in words. */
+function byteCount(least: number) {
+  return amount(parseSize, least, Number.MAX_SAFE_INTEGER, SIZE_GRAMMAR);
+}
+
+function amount(parse: (text: string) => number | null, least: number, most: number, grammar: string) {
+  return z
+    .union([z.number().int(), z.string()], { error: grammar })
+    .transform((given, context) => {
+      const value = parse(String(given));
+      if (value !== null && value >= least && value <= most) return Math.floor(value);
+      context.addIssue({ code: 'custom', message: `${grammar}; from ${least} to ${most}`, input: given });
+      return z.NEVER;
+    })
+    .openapi({ type: ['integer', 'string'], minimum: least, maximum: most });
+}
 
 export const jobId = z
   .string()
@@ -149,18 +173,16 @@ export const ReceiptSchema = BackupSchema.extend({ message: z.string() }).openap
 
 export const BackupPageSchema = z.object({ backups: z.array(BackupSchema), cursor: nextCursor }).openapi('BackupPage');
 
-const FLAGS = ['true', '1', 'false', '0'] as const;
-
 /** A boolean in a query string or a form field. */
 function flag(description: string) {
   return z
     .enum(FLAGS)
     .default('false')
-    .transform((word) => word === 'true' || word === '1')
+    .transform((word) => parseFlag(word) === true)
     .openapi({ type: 'string', enum: [...FLAGS], default: 'false', description });
 }
 
-export const UploadOptions = z.object({
+export const UPLOAD_OPTIONS = {
   job_id: jobId
     .optional()
     .openapi({ description: 'The name under which the upload can be watched. Default: the `backup_id`' }),
@@ -192,16 +214,45 @@ export const UploadOptions = z.object({
         'age public keys (`age1…`), separated by commas or repeated. The vault encrypts the file for ' +
         'them. Default: the variable `DEFAULT_RECIPIENTS`',
     }),
+};
+
+/** The options of an upload, from wherever they come. */
+export const UploadQuery = query(UPLOAD_OPTIONS);
+/** The same in a URL that may be signed for one upload. */
+export const LinkUploadQuery = signableQuery(UPLOAD_OPTIONS);
+export const TusQuery = signableQuery({
+  ...UPLOAD_OPTIONS,
+  filename: z.string().optional().openapi({ description: 'In place of the one in Upload-Metadata' }),
 });
+/** The names of {@link UPLOAD_OPTIONS}. */
+export const UPLOAD_OPTION_NAMES = Object.keys(UPLOAD_OPTIONS);
 
-const pageLimit = wholeNumber(1, MAX_PAGE_ROWS)
+/** For routes that take no options. */
+export const NoQuery = query({});
+export const LinkOnlyQuery = signableQuery({});
+const uploadKey = z
+  .string()
   .optional()
-  .openapi({ description: `Default ${PAGE_ROWS}` });
+  .openapi({ description: 'The secret of the upload, which begins with `csu_`, in place of a token' });
 
-export const PageQuery = z.object({
-  prefix: z.string().optional().openapi({ description: 'Only filenames that begin with this' }),
+/** For requests to one resumable upload. */
+export const UploadKeyQuery = query({ upload_key: uploadKey });
+/** For an append that may be the end of an upload of unknown length. */
+export const DraftAppendQuery = query({ upload_key: uploadKey, allow_empty: UPLOAD_OPTIONS.allow_empty });
+
+/** The options of every list. */
+const page = {
   cursor: pageCursor,
-  limit: pageLimit,
+  limit: wholeNumber(1, MAX_PAGE_ROWS)
+    .optional()
+    .openapi({ description: `Default ${PAGE_ROWS}` }),
+};
+
+export const PageQuery = query(page);
+
+export const BackupsQuery = query({
+  prefix: z.string().optional().openapi({ description: 'Only filenames that begin with this' }),
+  ...page,
 });
 
 /** Members of an archive. */
@@ -240,27 +291,22 @@ export const FileListSchema = z
   })
   .openapi('FileList');
 
-const filesPage = {
-  cursor: pageCursor,
-  limit: pageLimit,
-};
-
-export const FilesQuery = z.object({
+export const FilesQuery = query({
   prefix: z.string().optional().openapi({ description: 'Only paths that begin with this' }),
   delimiter: z.literal('/').optional().openapi({ description: 'Folds deeper paths into `prefixes`' }),
-  ...filesPage,
+  ...page,
 });
 
-export const FileQuery = z.object({
+export const FileQuery = signableQuery({
   format: z.literal('tar').optional().openapi({ description: 'Returns the directory as a new tar' }),
   filename: z.string().optional().openapi({ description: 'The filename in Content-Disposition, instead of its own' }),
-  ...filesPage,
+  ...page,
 });
 
 export const BackupParam = z.object({ backup_id: ulid });
 export const JobParam = z.object({ job_id: jobId });
 
-export const DownloadQuery = z.object({
+export const DownloadQuery = signableQuery({
   format: z
     .enum(['zst', 'gz'])
     .optional()
@@ -275,15 +321,11 @@ export const IdentityHeader = z.object({
   }),
 });
 
-const expiresIn = z
-  .number()
-  .int()
-  .min(1)
-  .max(LINK_MAX_TTL_SECONDS)
+const expiresIn = seconds(LINK_MAX_TTL_SECONDS)
   .default(LINK_TTL_SECONDS)
-  .openapi({ description: 'Seconds' });
+  .openapi({ description: `Seconds, or a duration such as "12h"` });
 
-export const LinkRequest = z.object({
+export const LinkRequest = body({
   expires_in: expiresIn,
   format: z
     .enum(['zst', 'gz', 'tar'])
@@ -299,9 +341,9 @@ export const LinkSchema = z
   })
   .openapi('Link');
 
-export const UploadLinkRequest = z.object({
+export const UploadLinkRequest = body({
   filename: z.string(),
-  max_bytes: z.number().int().min(1).optional(),
+  max_bytes: byteCount(1).optional(),
   expires_in: expiresIn,
   job_id: jobId.optional(),
 });
@@ -317,9 +359,9 @@ export const UploadLinkSchema = z
   })
   .openapi('UploadLink');
 
-export const WatchLinkRequest = z.object({ expires_in: expiresIn });
+export const WatchLinkRequest = body({ expires_in: expiresIn });
 
-export const VerifyQuery = z.object({
+export const VerifyQuery = query({
   job_id: jobId
     .optional()
     .openapi({ description: 'The name under which the verification can be watched. Default: `verify-{backup_id}`' }),
@@ -379,14 +421,11 @@ export const JobSchema = z
   })
   .openapi('Job', { description: 'The state of a job. An unknown job is `waiting` and has no run' });
 
-export const RunQuery = z.object({
+export const RunQuery = query({
   task: task.optional(),
   phase: phase.exclude(['waiting']).optional().openapi({ description: 'Only runs in this phase, or that ended so' }),
-  cursor: pageCursor,
-  limit: pageLimit,
+  ...page,
 });
-
-export const OpenUploadsQuery = z.object({ cursor: pageCursor, limit: pageLimit });
 
 export const RunPageSchema = z
   .object({
@@ -410,16 +449,14 @@ export const RunPageSchema = z
   })
   .openapi('RunPage');
 
-export const TokenRequest = z.object({
+export const TokenRequest = body({
   name: z.string().min(1).max(100),
   scopes: z.array(z.enum(['read', 'write', 'admin'])).min(1),
-  expires_in: z
-    .number()
-    .int()
-    .min(1)
-    .max(10 * 365 * 24 * 3600)
+  expires_in: seconds(10 * 365 * 24 * 3600)
     .optional()
-    .openapi({ description: 'Seconds until the token expires. Without it the token does not expire' }),
+    .openapi({
+      description: 'Seconds until the token expires, or a duration such as "90d". Without it the token does not expire',
+    }),
 });
 export const TokenSchema = z
   .object({
@@ -433,9 +470,9 @@ export const TokenSchema = z
 export const NewTokenSchema = TokenSchema.extend({
   token: z.string().openapi({ description: 'The token itself. The vault returns it only here' }),
 }).openapi('NewToken');
-export const TokenListSchema = z.object({ tokens: z.array(TokenSchema) }).openapi('TokenList');
+export const TokenListSchema = z.object({ tokens: z.array(TokenSchema), cursor: nextCursor }).openapi('TokenList');
 
-export const ExportQuery = z.object({
+export const ExportQuery = query({
   format: z
     .enum(['json', 'ndjson'])
     .default('json')
@@ -455,7 +492,7 @@ export const ExportQuery = z.object({
     }),
 });
 
-export const ImportQuery = z.object({
+export const ImportQuery = query({
   // Optional for the parser alone: whoever left them out is told the names that there are.
   database: z
     .string()
@@ -502,7 +539,7 @@ export const ImportSchema = z
   })
   .openapi('Import');
 
-export const ReindexQuery = z.object({
+export const ReindexQuery = query({
   sweep: flag('Deletes orphans older than a week, except those of open uploads'),
 });
 

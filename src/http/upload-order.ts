@@ -7,12 +7,18 @@ import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
 import { MEMORY } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
-import { checkOptions } from './validation.ts';
+import { UPLOAD_OPTION_NAMES, UploadQuery } from './schemas.ts';
+import { checkOptions, OptionNotApplicable } from './validation.ts';
 
 class LinkUsed extends VaultError {
   constructor() {
     super('link-used', 'This upload link has been used. Ask for a new one.');
   }
+}
+
+/** Those of some options that are an upload's, from a query that may have more. */
+export function uploadOptionsOf(options: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => UPLOAD_OPTION_NAMES.includes(name)));
 }
 
 /** Everything about an upload that can be refused before its first byte is read. */
@@ -23,7 +29,10 @@ export function orderOf(
   contentType: string | undefined,
 ) {
   const { config, engine } = c.get('services');
-  const options = checkOptions(given);
+  const options = checkOptions(given, UploadQuery);
+  if (options.compression === 'none' && options.level !== undefined) {
+    throw new OptionNotApplicable('level', 'with compression=none');
+  }
   const filename = checkFilename(rawName);
   checkSuffix(filename, config.allowedSuffixes);
   const level = options.level ?? MEMORY.operations.upload.level;

@@ -3,11 +3,11 @@ import { shownName } from '../shared/shown-name.ts';
 import type { Pieces } from '../shared/streams.ts';
 import { boundaryOf, type FormPart, MalformedMultipart, multipartParts, readField } from './multipart-form.ts';
 
-/** The options that mean nothing once the file has been received. */
-const MUST_COME_FIRST = new Set(['job_id', 'level', 'compression', 'recipient', 'allow_empty']);
+/** The one option that still has an effect once the file has been received. */
+const MAY_COME_LAST = 'sha256';
 
 export interface UploadForm {
-  /** Fields before the file, by name; of several with one name the last counts, but of recipients all do. */
+  /** Fields before the file, by name; several recipients are joined by commas. */
   readonly fields: Readonly<Record<string, string>>;
   readonly file: {
     readonly filename: string;
@@ -64,9 +64,7 @@ export async function openForm(body: Pieces, contentType: string, bodyBytes: num
       };
     }
     if (part.filename !== undefined) throw new NoFile(Object.keys(fields), part.name);
-    const value = await readField(part);
-    const before = part.name === 'recipient' ? fields.recipient : undefined;
-    fields[part.name] = before === undefined ? value : `${before},${value}`;
+    addField(fields, part.name, await readField(part));
   }
 }
 
@@ -74,15 +72,24 @@ async function readEnding(parts: AsyncGenerator<FormPart, void, undefined>): Pro
   const fields: Record<string, string> = {};
   for await (const part of parts) {
     refuseFile(part);
-    if (MUST_COME_FIRST.has(part.name)) {
+    if (part.name !== MAY_COME_LAST) {
       throw new VaultError(
         'invalid-option',
-        `The field "${part.name}" stands after the file, where it is too late. Send it before the file.`,
+        `The field ${shownName(part.name)} comes after the file, where it has no effect: put it before the file.`,
       );
     }
-    fields[part.name] = await readField(part);
+    addField(fields, part.name, await readField(part));
   }
   return fields;
+}
+
+/** A form may repeat a field if the values are the same; recipients are joined. */
+function addField(fields: Record<string, string>, name: string, value: string): void {
+  const before = fields[name];
+  if (before !== undefined && name !== 'recipient' && before !== value) {
+    throw new VaultError('invalid-option', `${name}: it is given twice, with different values.`);
+  }
+  fields[name] = name === 'recipient' && before !== undefined ? `${before},${value}` : value;
 }
 
 /** A file that we would drop is a file that somebody believes to be safe. */

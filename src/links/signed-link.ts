@@ -66,10 +66,9 @@ export interface LinkTarget {
 
 /** The parameters of the link: those given, and `expires`, `key_id` and `signature`. */
 export async function signLink(key: SigningKey, target: LinkTarget): Promise<URLSearchParams> {
-  const params = new URLSearchParams(target.params);
-  params.set('expires', String(target.expires));
-  params.set('key_id', key.id);
-  params.delete('signature');
+  // First, so that a link that a shell cuts at its first "&" still shows that it is a link.
+  const params = new URLSearchParams({ expires: String(target.expires), key_id: key.id });
+  for (const [name, value] of target.params) if (!isOwn(name)) params.append(name, value);
   const path = new URL(target.path, 'https://vault.invalid').pathname;
   const signature = await crypto.subtle.sign(
     HMAC,
@@ -78,6 +77,19 @@ export async function signLink(key: SigningKey, target: LinkTarget): Promise<URL
   );
   params.set('signature', base64url(new Uint8Array(signature)));
   return params;
+}
+
+/** The parameters that every signed link has. */
+const LINK_PARAMETERS = ['expires', 'key_id', 'signature'] as const;
+
+function isOwn(name: string): boolean {
+  return LINK_PARAMETERS.some((own) => own === name);
+}
+
+/** Those that a URL lacks to be a signed link; null where it has none of them and is not meant to be one. */
+export function missingParameters(url: URL): string[] | null {
+  const missing = LINK_PARAMETERS.filter((name) => !url.searchParams.has(name));
+  return missing.length < LINK_PARAMETERS.length ? missing : null;
 }
 
 /** Whether a URL claims to be a signed link. A URL that does is not to be tried with any other credential. */

@@ -29,6 +29,7 @@ export const FLAGS = ['true', 'false', '1', '0'] as const;
 
 /** Null where the text is none of {@link FLAGS}. */
 export function parseFlag(text: string): boolean | null {
-  const at = FLAGS.findIndex((word) => word === text);
+  const words: readonly string[] = FLAGS;
+  const at = words.indexOf(text);
   return at < 0 ? null : at % 2 === 0;
 }

@@ -220,7 +220,7 @@ describe('signed links', () => {
       await expectProblem(await order(plain.backup_id, { path: 'a' }), 409, 'not-an-archive');
       await expectProblem(await order(plain.backup_id, { format: 'tar' }), 409, 'not-an-archive');
       for (const format of ['zst', 'gz']) {
-        await expectProblem(await order(backup_id, { path: 'dir/file', format }), 400, 'invalid-option');
+        await expectProblem(await order(backup_id, { path: 'dir/file', format }), 400, 'option-not-applicable');
       }
     });
   });

@@ -490,7 +490,7 @@ describe('who may, and where', () => {
       expect(required).not.toContain('mode');
       expect(parameters.find(({ name }) => name === 'dry_run')?.schema).toMatchObject({
         type: 'string',
-        enum: ['true', '1', 'false', '0'],
+        enum: ['true', 'false', '1', '0'],
         default: 'false',
       });
     }

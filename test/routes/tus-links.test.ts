@@ -112,11 +112,12 @@ describe('an upload link', () => {
     expect((await receiptOf(upload)).file_size).toBe(1000);
   });
 
-  it('fixes name and job: metadata may repeat them, and changes neither', async () => {
+  it('fixes name and job: metadata may have the name of the local file, but no other job', async () => {
     const link = await makeLink({ job_id: 'fixed' });
-    const given = metadata({ filename: 'other.tar', job_id: 'other', note: 'mine' });
+    const other = metadata({ filename: 'other.tar', job_id: 'other' });
+    await expectProblem(await byLink(link, content.length, { 'upload-metadata': other }), 400, 'invalid-option');
+    const given = metadata({ filename: 'other.tar', job_id: 'fixed', note: 'mine' });
     const made = await byLink(link, content.length, { 'upload-metadata': given });
-    if (made.status !== 201) return expectProblem(made, 400, 'invalid-option');
     expect(made.headers.get('coldstream-job-id')).toBe('fixed');
     const upload = await uploadIn(made);
     await patch(upload, 0, content, { token: null });

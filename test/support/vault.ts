@@ -40,7 +40,7 @@ export async function expectProblem(response: Response, status: number, code: st
   const problem = JSON.parse(text);
   expect(problem).toMatchObject({ status, code });
   expect(problem.request_id).toBe(response.headers.get('x-request-id'));
-  expect(problem.detail).toMatch(/\.$/);
+  expect(problem.detail).toMatch(/[.?]$/);
 }
 
 /** Everything that stands in the bucket. */

@@ -7,7 +7,15 @@ import { PAGE_ROWS } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { BACKUP, BACKUP_PAGE, REINDEXED } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
-import { BackupPageSchema, BackupParam, BackupSchema, PageQuery, ReindexQuery, ReindexSchema } from '../schemas.ts';
+import {
+  BackupPageSchema,
+  BackupParam,
+  BackupSchema,
+  BackupsQuery,
+  NoQuery,
+  ReindexQuery,
+  ReindexSchema,
+} from '../schemas.ts';
 import { backupView } from '../views.ts';
 
 class BackupNotFound extends VaultError {
@@ -30,7 +38,7 @@ const listRoute = createRoute({
   description: 'Newest first. There are more pages as long as `cursor` is not null.',
   tags: ['Downloads'],
   ...forToken('read'),
-  request: { query: PageQuery },
+  request: { query: BackupsQuery },
   responses: { 200: json(BackupPageSchema, 'A page of backups', BACKUP_PAGE), ...problems('invalid-cursor') },
 });
 
@@ -42,7 +50,7 @@ const getRoute = createRoute({
   description: 'What the vault stored, under which checksum, and what the last verification found.',
   tags: ['Downloads'],
   ...forToken('read'),
-  request: { params: BackupParam },
+  request: { params: BackupParam, query: NoQuery },
   responses: { 200: json(BackupSchema, 'The receipt', BACKUP), ...problems('not-found') },
 });
 
@@ -57,7 +65,7 @@ const deleteRoute = createRoute({
     'the deletion may be incomplete; send the request again.',
   tags: ['Downloads'],
   ...forToken('admin'),
-  request: { params: BackupParam },
+  request: { params: BackupParam, query: NoQuery },
   responses: { 204: { description: 'The backup is deleted' }, ...problems('not-found', 'storage-failed') },
 });
 

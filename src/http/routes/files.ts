@@ -19,7 +19,7 @@ import { fileView, modifiedAt } from '../file-view.ts';
 import { decodeMemberPath, pathText, withoutEndSlashes } from '../member-path.ts';
 import { binary, describeHead, forToken, forTokenOrLink, json, problems } from '../openapi.ts';
 import { BackupParam, FileListSchema, FileQuery, FileSchema, FilesQuery } from '../schemas.ts';
-import { refusal } from '../validation.ts';
+import { checkQuery, OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 
 const listRoute = createRoute({
@@ -107,11 +107,13 @@ export function fileRoutes(app: App): void {
   const one = async (c: AppContext) => {
     const { backup_id, encoded } = addressOf(c);
     const backup = await knownBackup(c, backup_id);
-    const query = fileQuery(c);
+    const query = checkQuery(c, FileQuery);
     const index = await openIndex(c.get('services'), backup);
     const path = withoutEndSlashes(decodeMemberPath(encoded));
+    const isPage = query.format === undefined && (encoded === '' || encoded.endsWith('/'));
+    checkApplicable(query, isPage);
     if (query.format === 'tar') return directory(c, backup, index, path, query.filename);
-    if (encoded === '' || encoded.endsWith('/')) return page(c, backup, index, path, query);
+    if (isPage) return page(c, backup, index, path, query);
     return member(c, backup, index, await findMember(index, path), query.filename);
   };
   app.openapi(fileRoute, one);
@@ -124,10 +126,16 @@ function addressOf(c: AppContext): { backup_id: string; encoded: string } {
   return { backup_id, encoded };
 }
 
-function fileQuery(c: AppContext): z.infer<typeof FileQuery> {
-  const parsed = FileQuery.safeParse(c.req.query());
-  if (!parsed.success) throw refusal(parsed.error, 'invalid-option');
-  return parsed.data;
+/** A page has no filename, and bytes have no pages. */
+function checkApplicable(query: z.infer<typeof FileQuery>, isPage: boolean): void {
+  const stray = isPage ? (['filename'] as const) : (['cursor', 'limit'] as const);
+  for (const name of stray) {
+    if (query[name] !== undefined) throw new OptionNotApplicable(name, isPage ? 'on a listing' : 'on a download');
+  }
+}
+
+export function filenameWithoutBytes({ type }: Member): OptionNotApplicable {
+  return new OptionNotApplicable('filename', `on a ${type}, which has no bytes`);
 }
 
 /** The bytes of a parameter: a prefix need not be UTF-8. */
@@ -214,6 +222,7 @@ async function member(
 ): Promise<Response> {
   const owner = await bytesOwner(index, asked);
   if (!owner || !hasBytes(owner)) {
+    if (filename !== undefined) throw filenameWithoutBytes(asked);
     c.header('cache-control', 'private, no-cache');
     c.header('coldstream-member-type', asked.type);
     return c.json(fileView(backup.backup_id, asked), 200);

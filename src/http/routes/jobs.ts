@@ -8,7 +8,7 @@ import type { App, AppContext, Scope } from '../app-env.ts';
 import { checkScope } from '../auth.ts';
 import { JOB, RUN } from '../examples.ts';
 import { forToken, forTokenOrLink, json, problems } from '../openapi.ts';
-import { JobParam, JobSchema, RunPageSchema, RunQuery } from '../schemas.ts';
+import { JobParam, JobSchema, LinkOnlyQuery, NoQuery, RunPageSchema, RunQuery } from '../schemas.ts';
 
 const getJob = createRoute({
   method: 'get',
@@ -18,7 +18,7 @@ const getJob = createRoute({
   description: 'A job that has not started yet is `waiting`.',
   tags: ['Jobs'],
   ...forToken('read'),
-  request: { params: JobParam },
+  request: { params: JobParam, query: NoQuery },
   responses: { 200: json(JobSchema, 'The state', JOB), ...problems('job-unavailable') },
 });
 
@@ -52,7 +52,7 @@ const cancelJob = createRoute({
     'is 202; a job that has ended otherwise is 409 `job-ended`, an unknown job 404.',
   tags: ['Jobs'],
   ...forToken('write'),
-  request: { params: JobParam },
+  request: { params: JobParam, query: NoQuery },
   responses: {
     202: json(JobSchema, 'The state of the job', JOB),
     ...problems('not-found', 'job-ended', 'job-unavailable'),
@@ -75,7 +75,7 @@ const watchJob = createRoute({
     '`cancelled` the server closes with 1000. `ping` is answered `pong`.',
   tags: ['Jobs'],
   ...forTokenOrLink('read'),
-  request: { params: JobParam },
+  request: { params: JobParam, query: LinkOnlyQuery },
   responses: {
     101: { description: 'The connection is a WebSocket now' },
     ...problems('bad-origin', 'upgrade-required', 'too-many-transfers', 'job-unavailable'),

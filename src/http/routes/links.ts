@@ -1,7 +1,7 @@
 import { createRoute, type z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
-import { findDirectory, findMember, openIndex } from '../../delivery/archive.ts';
+import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../../delivery/archive.ts';
 import { representationOf } from '../../delivery/representation.ts';
 import { checkFilename, checkSuffix } from '../../ingest/filename.ts';
 import { signLink } from '../../links/signed-link.ts';
@@ -16,21 +16,18 @@ import {
   JobParam,
   LinkRequest,
   LinkSchema,
+  NoQuery,
   UploadLinkRequest,
   UploadLinkSchema,
   WatchLinkRequest,
 } from '../schemas.ts';
+import { OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';
+import { filenameWithoutBytes } from './files.ts';
 
 class LinksNotConfigured extends VaultError {
   constructor() {
     super('links-not-configured', 'This vault has no LINK_SIGNING_KEYS, so it cannot make links. Ask its operator.');
-  }
-}
-
-class FormatOfMember extends VaultError {
-  constructor() {
-    super('invalid-option', 'format: a member goes out as it is, a directory as "tar".');
   }
 }
 
@@ -42,7 +39,7 @@ const downloadLink = createRoute({
   description: 'The URL downloads the backup, or one member of an archive, without a token until it expires.',
   tags: ['Links'],
   ...forTokenAndJson('read'),
-  request: { params: BackupParam, body: jsonBody(LinkRequest, LINK_REQUEST) },
+  request: { params: BackupParam, query: NoQuery, body: jsonBody(LinkRequest, LINK_REQUEST) },
   responses: {
     200: json(LinkSchema, 'The link', LINK),
     ...problems(
@@ -64,7 +61,7 @@ const uploadLink = createRoute({
   description: 'The URLs store one file without a token: by PUT in one request, or in chunks by tus.',
   tags: ['Links'],
   ...forTokenAndJson('write'),
-  request: { body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
+  request: { query: NoQuery, body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
   responses: {
     200: json(UploadLinkSchema, 'The links', UPLOAD_LINK),
     ...problems('invalid-filename', 'invalid-file-type', 'links-not-configured'),
@@ -79,7 +76,7 @@ const watchLink = createRoute({
   description: 'The URL opens the WebSocket of a job without a token until it expires.',
   tags: ['Links'],
   ...forTokenAndJson('read'),
-  request: { params: JobParam, body: jsonBody(WatchLinkRequest, WATCH_LINK_REQUEST) },
+  request: { params: JobParam, query: NoQuery, body: jsonBody(WatchLinkRequest, WATCH_LINK_REQUEST) },
   responses: { 200: json(LinkSchema, 'The link', WATCH_LINK), ...problems('links-not-configured') },
 });
 
@@ -124,10 +121,17 @@ async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof Li
     representationOf(backup, { format: format ?? 'identity', takesZstd: false, decrypts: false });
     return 'download';
   }
-  if (format !== undefined && format !== 'tar') throw new FormatOfMember();
+  if (format !== undefined && format !== 'tar') {
+    throw new OptionNotApplicable('format', 'with "path" unless it is "tar": a member goes out as it is');
+  }
   const index = await openIndex(c.get('services'), backup);
   const asked = withoutEndSlashes(utf8(path ?? ''));
-  if (format !== 'tar') return `files/${encodeMemberPath((await findMember(index, asked)).path)}`;
+  if (format !== 'tar') {
+    const member = await findMember(index, asked);
+    const owner = await bytesOwner(index, member);
+    if (order.filename !== undefined && !(owner && hasBytes(owner))) throw filenameWithoutBytes(member);
+    return `files/${encodeMemberPath(member.path)}`;
+  }
   const directory = await findDirectory(index, asked);
   return directory.length === 0 ? 'files/' : `files/${encodeMemberPath(directory)}/`;
 }

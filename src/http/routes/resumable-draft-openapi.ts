@@ -3,7 +3,7 @@ import type { App } from '../app-env.ts';
 import { DRAFT_INTEROP_VERSION, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { RECEIPT, UPLOAD_STATUS } from '../examples.ts';
 import { describedAccess, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
-import { ReceiptSchema, UploadOptions } from '../schemas.ts';
+import { DraftAppendQuery, ReceiptSchema, UploadKeyQuery, UploadQuery } from '../schemas.ts';
 import { APPEND_CODES, GONE_CODES, UploadStatusSchema } from './tus-openapi.ts';
 
 /** Creation names a file and the other requests an upload, at addresses of one form: OpenAPI has one path for both. */
@@ -63,7 +63,7 @@ export function describeDraft(app: App): void {
     ...describedAccess('write', 'bearer'),
     request: {
       params: filename,
-      query: UploadOptions,
+      query: UploadQuery,
       headers: z.object({ 'Upload-Complete': complete, 'Upload-Length': length }),
       body: { content: { 'application/octet-stream': binary } },
     },
@@ -84,7 +84,7 @@ export function describeDraft(app: App): void {
     description: 'Ends a request that still appends, so that the offset holds for the next one.',
     tags,
     ...resuming,
-    request: { params: upload },
+    request: { params: upload, query: UploadKeyQuery },
     responses: {
       204: { description: 'See the headers', headers: state },
       ...withoutBody(problems(...GONE_CODES)),
@@ -98,7 +98,7 @@ export function describeDraft(app: App): void {
     description: 'Accepts the credentials of PATCH, so write-only tokens too.',
     tags,
     ...resuming,
-    request: { params: upload },
+    request: { params: upload, query: UploadKeyQuery },
     responses: {
       200: { ...json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), headers: state },
       ...problems(...GONE_CODES),
@@ -114,6 +114,7 @@ export function describeDraft(app: App): void {
     ...resuming,
     request: {
       params: upload,
+      query: DraftAppendQuery,
       headers: z.object({
         'Upload-Offset': z
           .string()
@@ -138,7 +139,7 @@ export function describeDraft(app: App): void {
     description: 'Deletes the stored content. The backup of a finished upload stays.',
     tags,
     ...resuming,
-    request: { params: upload },
+    request: { params: upload, query: UploadKeyQuery },
     responses: { 204: { description: 'The upload is deleted' }, ...problems(...GONE_CODES) },
   });
 }

@@ -2,6 +2,7 @@ import { type Piece, PieceInterrupted } from '../../ingest/resumable/piece-run.t
 import type { SessionAccess, SessionView } from '../../ingest/resumable/upload-session.ts';
 import { EmptyUpload } from '../../ingest/upload.ts';
 import { VaultError } from '../../shared/errors.ts';
+import { parseFlag } from '../../shared/units.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, uploadAccess } from '../auth.ts';
 import { checkIsNoForm } from '../body-headers.ts';
@@ -20,8 +21,8 @@ import {
   terminateSession,
   uploadIdOf,
 } from '../resumable.ts';
+import { DraftAppendQuery, UploadQuery } from '../schemas.ts';
 import { InvalidUploadHeader } from '../tus-headers.ts';
-import { checkOptions } from '../validation.ts';
 import { describeDraft } from './resumable-draft-openapi.ts';
 
 const PROBLEM_TYPES = 'https://iana.org/assignments/http-problem-types';
@@ -100,6 +101,7 @@ async function create(c: AppContext): Promise<Response> {
     filename: c.req.param('filename'),
     content_type: c.req.header('content-type'),
     options: {},
+    query: UploadQuery,
     client_metadata: null,
     length,
   });
@@ -126,7 +128,7 @@ async function retrieve(c: AppContext): Promise<Response> {
 
 /** "Upload Append". */
 async function append(c: AppContext): Promise<Response> {
-  const access = await uploadAccess(c);
+  const access = await uploadAccess(c, DraftAppendQuery);
   if (mediaType(c) !== PARTIAL_UPLOAD) throw new NotPartialUpload();
   const offset = bytesField(c.req.header('upload-offset'));
   if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the content begins.');
@@ -200,7 +202,7 @@ async function appendLast(
 
 /** An upload whose end is told by a body that ended may be the output of a command that failed. */
 function checkNotEmpty(c: AppContext, length: number): void {
-  if (length === 0 && !checkOptions(c.req.query()).allow_empty) throw new EmptyUpload();
+  if (length === 0 && parseFlag(c.req.query('allow_empty') ?? 'false') !== true) throw new EmptyUpload();
 }
 
 /**

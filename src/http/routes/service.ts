@@ -5,8 +5,9 @@ import { docsPage } from '../docs-page.ts';
 import { CAPABILITIES, HEALTH } from '../examples.ts';
 import { json, OPEN, openApiDocument, VERSION } from '../openapi.ts';
 import { frontPage } from '../pages.ts';
-import { CapabilitiesSchema, HealthSchema } from '../schemas.ts';
+import { CapabilitiesSchema, HealthSchema, NoQuery } from '../schemas.ts';
 import { TUS_VERSION } from '../tus-headers.ts';
+import { checkQuery } from '../validation.ts';
 import { memoryView } from '../views.ts';
 
 const health = createRoute({
@@ -17,6 +18,7 @@ const health = createRoute({
   description: 'For load balancers and monitors. Reads neither storage nor databases.',
   tags: ['Service'],
   ...OPEN,
+  request: { query: NoQuery },
   responses: { 200: json(HealthSchema, 'The vault answers', HEALTH) },
 });
 
@@ -28,6 +30,7 @@ const capabilities = createRoute({
   description: 'Limits, codecs, the zstd engine in use, its highest level, and what each operation may hold in memory.',
   tags: ['Service'],
   ...OPEN,
+  request: { query: NoQuery },
   responses: { 200: json(CapabilitiesSchema, 'The limits and features', CAPABILITIES) },
 });
 
@@ -38,6 +41,7 @@ function describePages(app: App): void {
   app.openAPIRegistry.registerPath({
     ...page,
     path: '/openapi.json',
+    request: { query: NoQuery },
     operationId: 'getOpenApi',
     summary: 'Get this document',
     description: 'OpenAPI 3.1, with every operation of the vault.',
@@ -99,7 +103,10 @@ export function serviceRoutes(app: App): void {
     );
   });
 
-  app.get('/openapi.json', (c) => c.json(openApiDocument(app, documented(c))));
+  app.get('/openapi.json', (c) => {
+    checkQuery(c, NoQuery);
+    return c.json(openApiDocument(app, documented(c)));
+  });
   app.get('/docs', (c) => docsPage(openApiDocument(app, documented(c))));
   app.get('/', () => frontPage());
 }

@@ -2,11 +2,12 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import { deleteToken, insertToken, listTokens } from '../../catalogue/tokens.ts';
 import { VaultError } from '../../shared/errors.ts';
+import { PAGE_ROWS } from '../../shared/limits.ts';
 import type { App } from '../app-env.ts';
 import { makeToken, tokenHash } from '../auth.ts';
 import { NEW_TOKEN, TOKEN, TOKEN_REQUEST } from '../examples.ts';
 import { forToken, forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
-import { NewTokenSchema, TokenListSchema, TokenRequest } from '../schemas.ts';
+import { NewTokenSchema, NoQuery, PageQuery, TokenListSchema, TokenRequest } from '../schemas.ts';
 
 const makeRoute = createRoute({
   method: 'post',
@@ -16,7 +17,7 @@ const makeRoute = createRoute({
   description: 'The answer contains the token. The vault stores a hash of it and cannot show it again.',
   tags: ['Tokens'],
   ...forTokenAndJson('admin'),
-  request: { body: { required: true, ...jsonBody(TokenRequest, TOKEN_REQUEST) } },
+  request: { query: NoQuery, body: { required: true, ...jsonBody(TokenRequest, TOKEN_REQUEST) } },
   responses: { 201: json(NewTokenSchema, 'The token', NEW_TOKEN) },
 });
 
@@ -25,10 +26,11 @@ const listRoute = createRoute({
   path: '/tokens',
   operationId: 'listTokens',
   summary: 'List tokens',
-  description: 'Names, scopes and expiry. The secrets are not stored.',
+  description: 'Names, scopes and expiry, newest first. The secrets are not stored.',
   tags: ['Tokens'],
   ...forToken('admin'),
-  responses: { 200: json(TokenListSchema, 'The tokens', { tokens: [TOKEN] }) },
+  request: { query: PageQuery },
+  responses: { 200: json(TokenListSchema, 'A page', { tokens: [TOKEN], cursor: null }), ...problems('invalid-cursor') },
 });
 
 const revokeRoute = createRoute({
@@ -41,6 +43,7 @@ const revokeRoute = createRoute({
   ...forToken('admin'),
   request: {
     params: z.object({ id: z.string().openapi({ description: 'The `id` of the token', example: TOKEN.id }) }),
+    query: NoQuery,
   },
   responses: { 204: { description: 'The token is revoked' }, ...problems('not-found') },
 });
@@ -62,11 +65,10 @@ export function tokenRoutes(app: App): void {
   });
 
   app.openapi(listRoute, async (c) => {
-    const tokens = await listTokens(c.get('services').catalogue);
-    return c.json(
-      { tokens: tokens.map(({ token_id, scopes, ...rest }) => ({ id: token_id, scopes: [...scopes], ...rest })) },
-      200,
-    );
+    const { cursor, limit = PAGE_ROWS } = c.req.valid('query');
+    const page = await listTokens(c.get('services').catalogue, { cursor, limit });
+    const tokens = page.rows.map(({ token_id, scopes, ...rest }) => ({ id: token_id, scopes: [...scopes], ...rest }));
+    return c.json({ tokens, cursor: page.cursor }, 200);
   });
 
   app.openapi(revokeRoute, async (c) => {

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
 import { OPEN_UPLOAD, RECEIPT, UPLOAD_STATUS } from '../examples.ts';
 import { describedAccess, forToken, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
-import { OpenUploadsQuery, ReceiptSchema } from '../schemas.ts';
+import { PageQuery, ReceiptSchema, TusQuery, UploadKeyQuery } from '../schemas.ts';
 import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
 const bytes = z.number().int().nonnegative();
@@ -88,7 +88,7 @@ export const listUploads = createRoute({
     'more pages as long as `cursor` is not null.',
   tags: ['Uploads'],
   ...forToken('write'),
-  request: { query: OpenUploadsQuery },
+  request: { query: PageQuery },
   responses: {
     200: json(OpenUploadsSchema, 'A page of uploads', { uploads: [OPEN_UPLOAD], cursor: null }),
     ...problems('invalid-cursor', 'job-unavailable'),
@@ -171,7 +171,7 @@ export function describeTus(app: App): void {
     description: 'With a token, or at the `tus_url` of an upload link. The body may be the first chunk.',
     tags,
     ...creating,
-    request: { headers: creation, body },
+    request: { query: TusQuery, headers: creation, body },
     responses: {
       201: {
         description: 'The upload exists',
@@ -199,7 +199,7 @@ export function describeTus(app: App): void {
     description: 'Where to resume: the number of bytes that are durable.',
     tags,
     ...resuming,
-    request: { params, ...versionHeader },
+    request: { params, query: UploadKeyQuery, ...versionHeader },
     responses: {
       200: {
         description: 'See the headers',
@@ -219,7 +219,7 @@ export function describeTus(app: App): void {
       'durable.',
     tags,
     ...resuming,
-    request: { params, headers: chunk, body: { required: true, ...body } },
+    request: { params, query: UploadKeyQuery, headers: chunk, body: { required: true, ...body } },
     responses: {
       204: { description: 'The chunk is durable', headers: { ...offset, ...names } },
       ...problems(...APPEND_CODES, ...CHUNK_CODES, 'tus-version-unsupported'),
@@ -233,7 +233,7 @@ export function describeTus(app: App): void {
     description: 'Deletes the stored chunks. The backup of a finished upload stays.',
     tags,
     ...resuming,
-    request: { params, ...versionHeader },
+    request: { params, query: UploadKeyQuery, ...versionHeader },
     responses: { 204: { description: 'The upload is deleted' }, ...problems(...GONE_CODES, 'tus-version-unsupported') },
   });
   registry.registerPath({
@@ -244,7 +244,7 @@ export function describeTus(app: App): void {
     description: 'Accepts the credentials of PATCH, so write-only tokens too. Not part of the tus protocol.',
     tags,
     ...resuming,
-    request: { params },
+    request: { params, query: UploadKeyQuery },
     responses: { 200: json(UploadStatusSchema, 'The upload', UPLOAD_STATUS), ...problems(...GONE_CODES) },
   });
   registry.registerPath({
@@ -257,6 +257,7 @@ export function describeTus(app: App): void {
     ...resuming,
     request: {
       params,
+      query: UploadKeyQuery,
       headers: z.object({
         'Tus-Resumable': version,
         'X-HTTP-Method-Override': z

@@ -3,6 +3,7 @@ import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
+import { nearMiss } from '../nearest.ts';
 import {
   appendPiece,
   checkNoDigests,
@@ -15,6 +16,7 @@ import {
   terminateSession,
   uploadIdOf,
 } from '../resumable.ts';
+import { TusQuery, UPLOAD_OPTION_NAMES } from '../schemas.ts';
 import {
   announcedLength,
   bytesIn,
@@ -27,6 +29,7 @@ import {
   TUS_VERSION,
   textOf,
 } from '../tus-headers.ts';
+import { UnknownOption } from '../validation.ts';
 import { describeTus, listUploads } from './tus-openapi.ts';
 
 class TusVersionUnsupported extends VaultError {
@@ -86,22 +89,17 @@ async function create(c: AppContext): Promise<Response> {
   const length = announcedLength(c.req.header('upload-length'), c.req.header('upload-defer-length'));
   const given = c.req.header('upload-metadata');
   const metadata = parseMetadata(given);
+  checkKeys(metadata);
   const withPiece = c.req.raw.body !== null && c.req.header('content-length') !== '0';
   if (withPiece) checkMediaType(c);
   const digests = [...parseChecksum(c.req.header('upload-checksum')), ...chunkDigests(c)];
   if (!withPiece) checkNoDigests(digests);
   const named = (key: string) => textOf(metadata, key);
   const { view, secret } = await createSession(c, {
-    filename: c.req.query('filename') ?? named('filename'),
+    filename: c.req.query('filename') ?? named('filename') ?? named('name'),
     content_type: named('filetype'),
-    options: {
-      job_id: named('job_id'),
-      level: named('level'),
-      compression: named('compression'),
-      sha256: named('sha256'),
-      recipient: named('recipient'),
-      allow_empty: named('allow_empty'),
-    },
+    options: Object.fromEntries(UPLOAD_OPTION_NAMES.map((name) => [name, named(name)])),
+    query: TusQuery,
     client_metadata: given ?? null,
     length,
   });
@@ -114,6 +112,15 @@ async function create(c: AppContext): Promise<Response> {
   // Also without a piece: tus-js-client 4.3 asks for it where the length comes later.
   c.header('upload-offset', String(after.offset));
   return answer(c, 201, after);
+}
+
+const METADATA_KEYS = ['filename', 'name', 'filetype', ...UPLOAD_OPTION_NAMES];
+
+/** Keys of the metadata are the client's own, so only a near miss of one that the vault reads is taken for a slip. */
+function checkKeys(metadata: ReadonlyMap<string, unknown>): void {
+  for (const key of metadata.keys()) {
+    if (nearMiss(key, METADATA_KEYS) !== null) throw new UnknownOption(key, METADATA_KEYS);
+  }
 }
 
 async function head(c: AppContext): Promise<Response> {

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
+import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
 import { checkIsNoForm, checkIsWhole, checkNotEncoded } from '../body-headers.ts';
@@ -8,9 +9,9 @@ import { RECEIPT } from '../examples.ts';
 import { forToken, forTokenOrLink, header, json, problems, UPLOAD_CODES } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { checkedBody, contentLength } from '../request-body.ts';
-import { ReceiptSchema, UploadOptions } from '../schemas.ts';
-import { orderOf, withLink } from '../upload-order.ts';
-import { checkOptions } from '../validation.ts';
+import { LinkUploadQuery, ReceiptSchema, UploadQuery } from '../schemas.ts';
+import { orderOf, uploadOptionsOf, withLink } from '../upload-order.ts';
+import { checkOptions, checkQuery, joinOptions, queryText } from '../validation.ts';
 import { backupView } from '../views.ts';
 
 const STORED = {
@@ -27,7 +28,7 @@ const postUpload = createRoute({
   tags: ['Uploads'],
   ...forToken('write'),
   request: {
-    query: UploadOptions,
+    query: UploadQuery,
     // A plain schema, not a validator: nothing may read the body but the form parser.
     body: {
       required: true,
@@ -53,11 +54,20 @@ const putUpload = createRoute({
     params: z.object({
       filename: z.string().openapi({ description: 'Must end in one of the allowed suffixes', example: 'web1.tar' }),
     }),
-    query: UploadOptions,
+    query: LinkUploadQuery,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
   },
   responses: { 201: STORED, ...problems(...UPLOAD_CODES, 'form-not-accepted', 'link-used') },
 });
+
+class NoName extends VaultError {
+  constructor() {
+    super(
+      'invalid-filename',
+      'The URL has no name. Add a slash, to which curl appends the name of the file, or a name: /backup/upload/site.tar.',
+    );
+  }
+}
 
 export function uploadRoutes(app: App): void {
   app.openapi(postUpload, async (c) => {
@@ -78,13 +88,15 @@ export function uploadRoutes(app: App): void {
 
   const raw = async (c: AppContext) => {
     const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
-    const given = queryOptions(c);
-    const { order, body } = await orTellJob(c, 'upload', given.job_id, () => {
+    if (name === '') throw new NoName();
+    const { order, body } = await orTellJob(c, 'upload', c.req.query('job_id'), () => {
       const { headers } = c.req.raw;
+      checkQuery(c, LinkUploadQuery);
       checkIsWhole(headers);
       checkNotEncoded(headers, 'Send the file as it is.');
       checkIsNoForm(headers.get('content-type'));
-      return { body: checkedBody(c), order: orderOf(c, decodePath(name), given, c.req.header('content-type')) };
+      const options = uploadOptionsOf(queryText(c));
+      return { body: checkedBody(c), order: orderOf(c, decodePath(name), options, c.req.header('content-type')) };
     });
     const total = contentLength(c);
     const ending = async () => {
@@ -97,19 +109,12 @@ export function uploadRoutes(app: App): void {
   app.put('/backup/upload/*', needsOrLink('write'), raw);
 }
 
-/** The query, in which recipients may come one by one; a form's fields join them in the same way. */
-function queryOptions(c: AppContext): Record<string, string> {
-  const recipients = c.req.queries('recipient');
-  return { ...c.req.query(), ...(recipients && { recipient: recipients.join(',') }) };
-}
-
 async function storeForm(c: AppContext, body: ReturnType<typeof checkedBody>) {
   const form = await orTellJob(c, 'upload', c.req.query('job_id'), () =>
     openForm(body.pieces, c.req.header('content-type') ?? '', contentLength(c)),
   );
-  const given = { ...queryOptions(c), ...form.fields };
-  const order = await orTellJob(c, 'upload', given.job_id, () =>
-    orderOf(c, form.file.filename, given, form.file.contentType),
+  const order = await orTellJob(c, 'upload', c.req.query('job_id') ?? form.fields.job_id, () =>
+    orderOf(c, form.file.filename, joinOptions(queryText(c), form.fields), form.file.contentType),
   );
   return store(c, {
     ...order,
@@ -119,7 +124,7 @@ async function storeForm(c: AppContext, body: ReturnType<typeof checkedBody>) {
     ending: async () => {
       const late = await form.ending();
       body.checkDigests();
-      return late.sha256 === undefined ? order.sha256 : checkOptions({ sha256: late.sha256 }).sha256;
+      return joinOptions({ sha256: order.sha256 }, { sha256: checkOptions(late, UploadQuery).sha256 }).sha256;
     },
   });
 }

@@ -80,8 +80,7 @@ export function planUpload(number: number, chance: Chance, options: PlanOptions)
     kind,
     // What has no content is whole at once.
     bytes: Math.max(LEFT.includes(fate) || fate === 'orphan' ? 1 : 0, bytes),
-    compression: chance.pick([null, null, 'auto', 'zstd', 'none'] as const),
-    level: chance.pick([null, null, 1, 3, 6, 9]),
+    ...compressionOf(chance),
     sha256: fate === 'mismatch' ? 'wrong' : given,
     encrypted: chance.happens(0.15),
     deferred: chance.happens(0.25),
@@ -94,6 +93,13 @@ export function planUpload(number: number, chance: Chance, options: PlanOptions)
     fate,
     kills: number % options.killEvery === 0 ? 1 : 0,
   };
+}
+
+/** Without compression a level has no effect, so the vault rejects it. */
+function compressionOf(chance: Chance): Pick<UploadPlan, 'compression' | 'level'> {
+  const compression = chance.pick([null, null, 'auto', 'zstd', 'none'] as const);
+  const level = chance.pick([null, null, 1, 3, 6, 9]);
+  return { compression, level: compression === 'none' ? null : level };
 }
 
 function filenameOf(number: number, kind: ContentKind, chance: Chance): string {

@@ -110,8 +110,9 @@ describe('tokens', () => {
     await insertToken(db, first);
     expect(await findToken(db, 'T1')).toEqual(first);
     expect(await findToken(db, 't1')).toBeNull();
-    const listed = await listTokens(db);
-    expect(listed.map((token) => token.token_id)).toEqual(['T1', 'T0']);
+    const listed = await listTokens(db, { limit: 2 });
+    expect(listed.rows.map((token) => token.token_id)).toEqual(['T1', 'T0']);
+    expect(listed.cursor).toBeNull();
     expect(JSON.stringify(listed)).not.toContain('hash');
     await expect(insertToken(db, first)).rejects.toThrow();
     expect(await deleteToken(db, 'T1')).toBe(true);
