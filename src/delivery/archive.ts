@@ -35,13 +35,28 @@ export class BackupEncrypted extends VaultError {
   }
 }
 
+/** The backup itself is not lost with its index. */
+class MemberIndexLost extends VaultError {
+  constructor(options?: ErrorOptions) {
+    super(
+      'stored-data-lost',
+      'The list of members of this archive is missing or incomplete. Download the backup and use tar on it.',
+      options,
+    );
+  }
+}
+
+function asIndex(error: unknown): never {
+  throw error instanceof StoredDataLost ? new MemberIndexLost({ cause: error }) : error;
+}
+
 export class MemberNotFound extends VaultError {
   constructor() {
     super('not-found', 'The archive has no such member. List those it has: GET /backup/{id}/files.');
   }
 }
 
-/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, {@link BackupEncrypted}, StoredDataLost. */
+/** The index of a backup's members: one read of the storage, or none. Throws {@link NotAnArchive}, {@link BackupEncrypted}, {@link MemberIndexLost}. */
 export async function openIndex({ store, engine, indexes }: ArchiveDeps, backup: Backup): Promise<MemberIndex> {
   const known = indexes.get(backup.backup_id);
   if (known) return known;
@@ -50,10 +65,10 @@ export async function openIndex({ store, engine, indexes }: ArchiveDeps, backup:
   const key = indexKey(backup.backup_id);
   const index = await MemberIndex.open({
     readTail: (bytes) => store.readTail(key, bytes),
-    read: (span) => store.readBytes(key, span),
+    read: (span) => store.readBytes(key, span).catch(asIndex),
     decompress: (frame, contentBytes) => plainBytes(engine.decompressFrame(frame, contentBytes)),
   });
-  if (!index) throw new StoredDataLost('missing', key);
+  if (!index) throw new MemberIndexLost();
   indexes.set(backup.backup_id, index);
   return index;
 }

@@ -165,6 +165,9 @@ async function storedPoints({ store, points }: DownloadDeps, backup: Backup): Pr
     points.set(backup_id, read);
     return read;
   } catch (error) {
-    throw error instanceof MalformedZstd ? new StoredDataCorrupt(error) : error;
+    if (!(error instanceof MalformedZstd)) throw error;
+    // In an object of another size no table is where it was stored, and the object is lost.
+    await store.requireSize(dataKey(backup_id), storedBytes);
+    throw new StoredDataCorrupt(error);
   }
 }

@@ -29,13 +29,15 @@ export function openMember(
 }
 
 /** A directory and all beneath it, as a fresh tar of a length that shows only at its end. */
-export function openDirectoryTar(
+export async function openDirectoryTar(
   deps: DeliveryDeps,
   backup: Backup,
   index: MemberIndex,
   directory: Uint8Array,
   reader: Reader,
 ): Promise<ByteStream> {
+  // A header of the tar goes out before the first byte is read, so lost data would only show as a broken body.
+  await deps.store.requireSize(dataKey(backup.backup_id), backup.stored_size);
   const pieces = fromTar(deps, backup, index, reader, (readTar) => directoryTar(index, directory, readTar));
   return openBody(deps.readerLimits, { log: brokenDownload(backup), length: null, pieces }, reader.keepAlive);
 }

@@ -30,7 +30,7 @@ const EXPOSED = [
   ...['Tus-Resumable', 'Tus-Version', 'Tus-Extension', 'Tus-Max-Size', 'Tus-Checksum-Algorithm'],
   ...['Upload-Offset', 'Upload-Length', 'Upload-Defer-Length', 'Upload-Metadata', 'Upload-Expires'],
   ...['Upload-Complete', 'Upload-Limit', 'Upload-Draft-Interop-Version', 'Accept-Patch'],
-  ...['Coldstream-Backup-Id', 'Coldstream-Job-Id', 'Coldstream-Phase', 'Coldstream-Upload-Secret'],
+  ...['Coldstream-Backup-Id', 'Coldstream-Job-Id', 'Coldstream-Phase', 'Coldstream-Upload-Secret', 'Coldstream-Damage'],
 ];
 
 const ASKED = [

@@ -1,4 +1,5 @@
 /** RFC 9110 for a body of bytes: conditions, then the range, then the answer. Downloads and members share it. */
+import type { Damage } from '../catalogue/backups.ts';
 import type { Reader } from '../delivery/body.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
@@ -16,6 +17,10 @@ export interface ByteRepresentation {
   readonly length: number | null;
   /** Whether a byte range can be served. */
   readonly ranges: boolean;
+  /** What is known to be broken in the stored data; null: nothing. */
+  readonly damage: Damage | null;
+  /** Throws where the stored data is lost. Called for HEAD in place of `open`: it opens nothing. */
+  check(): Promise<void>;
   /** The body, or a span of it. Not called for HEAD. */
   open(span: ByteSpan | undefined): Promise<ByteStream>;
 }
@@ -26,6 +31,16 @@ export function readerOf(c: AppContext): Reader {
   return { holder: c.get('credential')?.token_id ?? link, keepAlive: (pump) => c.executionCtx.waitUntil(pump) };
 }
 
+const DAMAGE_HEADER = 'coldstream-damage';
+
+/** Where a backup is damaged, as far as it is known: `frame 17, byte 71303168` (bytes of the stored object). */
+function placeOf({ frame, offset }: Damage): string {
+  const places = [frame !== null && `frame ${frame}`, offset !== null && `byte ${offset}`].filter(
+    (place) => place !== false,
+  );
+  return places.length > 0 ? places.join(', ') : 'place unknown';
+}
+
 class PreconditionFailed extends VaultError {
   constructor() {
     super('precondition-failed', 'What is stored is not the version that the request asks for.');
@@ -34,7 +49,12 @@ class PreconditionFailed extends VaultError {
 
 /** 200, 206, 304; throws for 412 and 416. */
 export async function byteResponse(c: AppContext, representation: ByteRepresentation): Promise<Response> {
-  const { headers, lastModified } = representation;
+  const { headers, lastModified, damage } = representation;
+  if (damage) {
+    headers.set(DAMAGE_HEADER, placeOf(damage));
+    // A problem that is thrown from here on says so too.
+    c.header(DAMAGE_HEADER, placeOf(damage));
+  }
   const verdict = evaluateConditions({
     method: c.req.raw.method,
     headers: c.req.raw.headers,
@@ -63,7 +83,10 @@ async function answer(c: AppContext, representation: ByteRepresentation, useRang
   if (bodyBytes !== null) headers.set('content-length', String(bodyBytes));
   for (const [name, value] of Object.entries(INERT_HEADERS)) headers.set(name, value);
   const status = span ? 206 : 200;
-  if (c.req.raw.method === 'HEAD') return new Response(null, { status, headers });
+  if (c.req.raw.method === 'HEAD') {
+    await representation.check();
+    return new Response(null, { status, headers });
+  }
   const body = await representation.open(span);
   // 'manual': what has a content encoding is encoded already; without it the runtime would encode it.
   return new Response(body, { status, headers, encodeBody: headers.has('content-encoding') ? 'manual' : 'automatic' });
@@ -72,7 +95,7 @@ async function answer(c: AppContext, representation: ByteRepresentation, useRang
 /** RFC 9110, section 15.4.5: what a cache needs, and nothing that describes a body. */
 function notModified(headers: Headers): Response {
   const kept = new Headers();
-  for (const name of ['etag', 'last-modified', 'cache-control', 'vary']) {
+  for (const name of ['etag', 'last-modified', 'cache-control', 'vary', DAMAGE_HEADER]) {
     const value = headers.get(name);
     if (value) kept.set(name, value);
   }

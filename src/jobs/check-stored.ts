@@ -15,7 +15,7 @@ import { takingTurns } from '../shared/turns.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readWhole } from '../store/resuming-read.ts';
-import { StoredDataLost } from '../store/stored-data-lost.ts';
+import { type LossKind, StoredDataLost } from '../store/stored-data-lost.ts';
 import { readStoredFrame } from './stored-frame.ts';
 
 /** A frame and the piece that its end came with fit without growing. */
@@ -28,6 +28,8 @@ export const CHECK_BYTES = READER_BYTES + 2 * DECODE_READ_BYTES;
 export type Fault = Omit<Damage, 'found_at'>;
 
 export interface StoredCheck {
+  /** Whether there is no stored object. */
+  readonly missing: boolean;
   /** The first one in the order of the stored bytes; null: everything is whole. */
   readonly fault: Fault | null;
   /** Frames that were looked at. Where frame and seek table are both broken, those behind it cannot be found. */
@@ -55,20 +57,19 @@ export async function checkStored(
   onRead: (bytes: number) => void,
 ): Promise<StoredCheck> {
   const objectBytes = await deps.store.size(dataKey(backup.backup_id));
-  if (objectBytes === null) return lost(MISSING);
+  if (objectBytes === null) return lost('missing');
   try {
     return await checkObject(deps, backup, objectBytes, onRead);
   } catch (error) {
-    if (error instanceof StoredDataLost) return lost(error.how === 'missing' ? MISSING : CHANGED);
+    if (error instanceof StoredDataLost) return lost(error.how);
     throw error;
   }
 }
 
-const MISSING = 'the data is missing';
-const CHANGED = 'the data was replaced while it was read';
-
-function lost(reason: string): StoredCheck {
-  return { fault: { reason, frame: null, offset: null }, frames_checked: 0, broken_frames: 0 };
+function lost(how: LossKind): StoredCheck {
+  const missing = how === 'missing';
+  const reason = missing ? 'the data is missing' : 'the data was replaced while it was read';
+  return { missing, fault: { reason, frame: null, offset: null }, frames_checked: 0, broken_frames: 0 };
 }
 
 async function checkObject(
@@ -97,7 +98,7 @@ async function checkObject(
     const sizes = sizeFault(objectBytes, backup.stored_size);
     const bytesAgree = hex(storedDigest.digest()) === backup.stored_checksum;
     const fault = frames.fault ?? sizes ?? frames.tableFault ?? digestFault(frames.content, bytesAgree);
-    return { fault, frames_checked: frames.checked, broken_frames: frames.broken };
+    return { missing: false, fault, frames_checked: frames.checked, broken_frames: frames.broken };
   } finally {
     await reader.close();
   }

@@ -4,7 +4,9 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
 import { type IsolateMemory, sharesInTurn } from '../shared/isolate-memory.ts';
+import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import { StoredDataLost } from '../store/stored-data-lost.ts';
 import { CHECK_BYTES, checkStored, type Fault, type StoredCheck } from './check-stored.ts';
 
 export interface VerifyRooms {
@@ -45,10 +47,19 @@ export class BackupRemoved extends VaultError {
 
 /**
  * Reads a backup back and records what was found. Resolves where the reading came to its end, whatever it found; rejects
- * where it did not (storage, a job that was taken over, the signal), and then nothing is recorded of the backup.
+ * where it did not (storage, a job that was taken over, the signal), and then nothing is recorded of the backup. Of a
+ * backup whose object does not exist the damage is recorded, and StoredDataLost is thrown.
  */
 export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: VerifyOrder): Promise<VerifyResult> {
   const run = await beginRun(rooms, backup, order);
+  const { check, found } = await checkAndRecord(rooms, run);
+  const { backup_id } = backup;
+  if (check.missing) throw new StoredDataLost('missing', dataKey(backup_id));
+  const { frames_checked, broken_frames } = check;
+  return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
+}
+
+async function checkAndRecord(rooms: VerifyRooms, run: Run): Promise<{ check: StoredCheck; found: Verification }> {
   try {
     const check = await checkInTurns(rooms, run);
     if (!run.job.alive()) throw new VerifyInterrupted();
@@ -57,11 +68,9 @@ export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: Ve
     const found: Verification = check.fault
       ? { verified_at: null, damage: { found_at: now, ...check.fault } }
       : { verified_at: now, damage: null };
-    if (!(await recordVerification(rooms.catalogue, backup.backup_id, found))) throw new BackupRemoved();
+    if (!(await recordVerification(rooms.catalogue, run.backup.backup_id, found))) throw new BackupRemoved();
     await (check.fault ? endDamaged(run, check, check.fault) : endWhole(run, check));
-    const { frames_checked, broken_frames } = check;
-    const { backup_id } = backup;
-    return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
+    return { check, found };
   } catch (error) {
     await endFailed(run, error);
     throw error;
@@ -127,10 +136,9 @@ async function endWhole(run: Run, { frames_checked }: StoredCheck): Promise<void
 
 async function endDamaged(run: Run, check: StoredCheck, fault: Fault): Promise<void> {
   const detail = damageDetail(check, fault);
-  await run.job.finish({ phase: 'failed', code: CORRUPT, detail, message: `${run.backup.filename} is damaged` });
+  const code = check.missing ? 'stored-data-lost' : 'stored-data-corrupt';
+  await run.job.finish({ phase: 'failed', code, detail, message: `${run.backup.filename} is damaged` });
 }
-
-const CORRUPT = 'stored-data-corrupt';
 
 /** A sentence or two: what is broken, and where. */
 function damageDetail({ frames_checked, broken_frames }: StoredCheck, { reason, frame, offset }: Fault): string {

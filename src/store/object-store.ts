@@ -4,7 +4,7 @@ import { type RetryPolicy, retry, STORAGE_RETRY } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream } from '../shared/streams.ts';
 import { isNoSuchUpload, isTransient, r2ErrorNumber, StorageFailed } from './r2-errors.ts';
-import { StoredDataLost } from './stored-data-lost.ts';
+import { type LossKind, StoredDataLost } from './stored-data-lost.ts';
 
 /** A multipart upload under way: what is needed to go on with it, or to abort it later. */
 export interface OpenUpload {
@@ -120,6 +120,12 @@ export class ObjectStore {
     return head?.size ?? null;
   }
 
+  /** Throws {@link StoredDataLost} unless the object exists and has `bytes` bytes. Reads none of them. */
+  async requireSize(key: string, bytes: number): Promise<void> {
+    const size = await this.size(key);
+    if (size !== bytes) throw new StoredDataLost(lossOf(size, bytes), key);
+  }
+
   /** Removes objects, 1000 a call (R2 limits); those that are not there are no error. */
   async remove(keys: readonly string[]): Promise<void> {
     for (let at = 0; at < keys.length; at += 1000) {
@@ -230,6 +236,12 @@ export class ObjectStore {
       throw new StorageFailed(operation, error);
     }
   }
+}
+
+/** How an object of another size than `bytes` is lost; null: there is none. */
+export function lossOf(size: number | null, bytes: number): LossKind {
+  if (size === null) return 'missing';
+  return size < bytes ? 'cut' : 'changed';
 }
 
 /** Resolves when the storage holds nothing of a failed call any more: at once, unless its deadline had passed. */

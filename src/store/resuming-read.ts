@@ -5,7 +5,7 @@ import { resilient } from '../shared/resilient.ts';
 import { ONE_TRY, type RetryPolicy, STORAGE_RETRY } from '../shared/retry.ts';
 import type { ByteSpan } from '../shared/seek-points.ts';
 import type { ByteStream, Pieces } from '../shared/streams.ts';
-import type { ObjectStore, OpenObject } from './object-store.ts';
+import { lossOf, type ObjectStore, type OpenObject } from './object-store.ts';
 import { isTransient, StorageFailed } from './r2-errors.ts';
 import { StoredDataLost } from './stored-data-lost.ts';
 
@@ -104,9 +104,8 @@ async function checkSize(
   { offset, length }: ByteSpan,
   objectBytes = size,
 ): Promise<void> {
-  const how = size < offset + length ? 'cut' : size !== objectBytes ? 'changed' : null;
-  if (how === null) return;
-  const lost = new StoredDataLost(how, key);
+  if (size === objectBytes && size >= offset + length) return;
+  const lost = new StoredDataLost(size === objectBytes ? 'cut' : lossOf(size, objectBytes), key);
   await body.cancel(lost);
   throw lost;
 }

@@ -1,14 +1,26 @@
 import { VaultError } from '../shared/errors.ts';
 
-/** What stands in the storage is not what was put there; another try cannot change that. */
-export class StoredDataLost extends VaultError {
-  /** `cut`: the object ends before the bytes that it should have. */
-  readonly how: 'missing' | 'changed' | 'cut';
+/** `cut`: the object is shorter than what was stored; `changed`: it is longer, or another one than when reading began. */
+export type LossKind = 'missing' | 'cut' | 'changed';
 
-  constructor(how: 'missing' | 'changed' | 'cut', key: string) {
-    super('stored-data-corrupt', 'The stored data is missing, or is not what was stored.', {
-      cause: new Error(`${key}: ${how}`),
-    });
+/**
+ * The object does not exist, or is not the one that was stored. Objects are written once, so in each of these cases the
+ * stored bytes are gone, and no retry brings them back: 410, where a 5xx would have clients retry. An object of the right
+ * size whose bytes are damaged is another case (`stored-data-corrupt`): other parts of it can still be read.
+ */
+export class StoredDataLost extends VaultError {
+  readonly how: LossKind;
+
+  constructor(how: LossKind, key: string) {
+    super('stored-data-lost', DETAILS[how], { cause: new Error(`${key}: ${how}`) });
     this.how = how;
   }
 }
+
+const WHAT_NEXT = 'It cannot be restored from this vault. Use another backup.';
+
+const DETAILS: Readonly<Record<LossKind, string>> = {
+  missing: `The stored data of this backup is missing. ${WHAT_NEXT}`,
+  cut: `The stored data of this backup is shorter than what was stored. ${WHAT_NEXT}`,
+  changed: `The stored data of this backup was replaced by other data. ${WHAT_NEXT}`,
+};

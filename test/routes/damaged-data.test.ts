@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
+import { recordVerification } from '../../src/catalogue/backups.ts';
 import { FRAME_BYTES, MIB } from '../../src/shared/limits.ts';
 import { bodyOf, fileUrl, owned, tarOf } from '../support/archives.ts';
 import { ask, expectProblem, put, type Receipt, sample, sha256Hex } from '../support/vault.ts';
@@ -68,39 +69,122 @@ describe('stored bytes that are damaged', () => {
     expect(refused).toBeGreaterThan(30);
   });
 
-  it.each([
-    ['gone', () => null],
-    ['cut', (stored: Uint8Array) => stored.slice(0, 1000)],
-    ['longer', (stored: Uint8Array) => new Uint8Array([...stored.slice(0, 100), ...stored])],
-    ['another, of the same size', (stored: Uint8Array) => sample(stored.length, 99)],
-  ] as const)('are told where the object is %s', async (_, harm) => {
+  it('of the right size but other bytes are damaged, not lost: another range may be whole', async () => {
     const tar = tarOf([{ path: 'm', content: content.slice(0, 50_000) }]);
-    const receipt = await put('lost.tar', tar);
+    const receipt = await put('other.tar', tar);
+    await damaged(receipt, (stored) => sample(stored.length, 99));
+    const headers = { range: 'bytes=20000-20009' };
+    await expectProblem(await ask(receipt.download_url, { headers }), 500, 'stored-data-corrupt');
+    await expectProblem(await ask(fileUrl(receipt.backup_id, 'm'), { headers }), 500, 'stored-data-corrupt');
+    const whole = await ask(fileUrl(receipt.backup_id, '?format=tar'));
+    await expect(whole.arrayBuffer()).rejects.toThrow();
+  });
+});
+
+/** Requests whose answer needs the stored data, after `/backup/{id}`; HEAD answers have no body to look at. */
+const NEED_DATA: readonly (readonly [string, RequestInit?])[] = [
+  ['/download'],
+  ['/download', { method: 'HEAD' }],
+  ['/download', { headers: { range: 'bytes=20000-20009' } }],
+  ['/download?format=zst'],
+  ['/download?format=zst', { method: 'HEAD' }],
+  ['/download?format=zst', { headers: { range: 'bytes=5-9' } }],
+  ['/download?format=gz'],
+  ['/files'],
+  ['/files?prefix=d/&delimiter=/'],
+  ['/files/d/'],
+  ['/files/m'],
+  ['/files/m', { method: 'HEAD' }],
+  ['/files/m', { headers: { range: 'bytes=5-9' } }],
+  ['/files/d'],
+  ['/files/d/?format=tar'],
+  ['/files/?format=tar', { method: 'HEAD' }],
+  ['/verify', { method: 'POST' }],
+];
+
+describe('a backup whose stored data is lost', () => {
+  const tar = tarOf([
+    { path: 'm', content: content.slice(0, 50_000) },
+    { path: 'd', type: 'directory' },
+  ]);
+
+  const HARMS = {
+    missing: () => null,
+    cut: (stored) => stored.slice(0, 1000),
+    longer: (stored) => new Uint8Array([...stored.slice(0, 100), ...stored]),
+  } satisfies Record<string, (stored: Uint8Array) => Uint8Array | null>;
+
+  async function lose(receipt: Receipt, harm: (stored: Uint8Array) => Uint8Array | null): Promise<void> {
     const key = `data/${receipt.backup_id}`;
     const harmed = harm(new Uint8Array((await (await env.VAULT.get(key))?.arrayBuffer()) ?? []));
     if (harmed) await env.VAULT.put(key, harmed);
     else await env.VAULT.delete(key);
-    const headers = { range: 'bytes=20000-20009' };
-    await expectProblem(await ask(receipt.download_url, { headers }), 500, 'stored-data-corrupt');
-    await expectProblem(await ask(fileUrl(receipt.backup_id, 'm'), { headers }), 500, 'stored-data-corrupt');
-    // A header of ours has gone out before the storage is read.
-    const whole = await ask(fileUrl(receipt.backup_id, '?format=tar'));
-    await expect(whole.arrayBuffer()).rejects.toThrow();
+  }
+
+  async function expectLost([path, init]: (typeof NEED_DATA)[number], id: string): Promise<void> {
+    const response = await ask(`/backup/${id}${path}`, init);
+    const why = `${init?.method ?? 'GET'} ${path} ${JSON.stringify(init?.headers ?? {})}`;
+    expect(response.status, why).toBe(410);
+    if (init?.method !== 'HEAD') await expectProblem(response, 410, 'stored-data-lost');
+  }
+
+  it.each(['missing', 'cut', 'longer'] as const)('answers 410 on every route that needs it: %s', async (how) => {
+    const receipt = await put('lost.tar', tar);
+    // Its index is in memory from now on, so that no answer is 410 for the lack of that alone.
+    expect((await ask(`/backup/${receipt.backup_id}/files`)).status).toBe(200);
+    await lose(receipt, HARMS[how]);
+    for (const request of NEED_DATA) {
+      if (request[0] === '/verify' && how !== 'missing') continue;
+      await expectLost(request, receipt.backup_id);
+    }
+    expect((await ask(`/backup/${receipt.backup_id}`)).status, 'its receipt is still shown').toBe(200);
   });
 
-  it.each([
-    ['gone', () => null],
-    ['cut', (stored: Uint8Array) => stored.slice(0, 1000)],
-    ['longer', (stored: Uint8Array) => new Uint8Array([...stored.slice(0, 100), ...stored])],
-  ] as const)('that were stored as they came are told where the object is %s', async (_, harm) => {
-    const tar = tarOf([{ path: 'm', content: content.slice(0, 50_000) }]);
+  it.each(['missing', 'cut', 'longer'] as const)('also where it was stored as it came: %s', async (how) => {
     const receipt = await put('lost.tar', tar, '?compression=none');
-    const key = `data/${receipt.backup_id}`;
-    const harmed = harm(tar);
-    if (harmed) await env.VAULT.put(key, harmed);
-    else await env.VAULT.delete(key);
-    const headers = { range: 'bytes=20000-20009' };
-    await expectProblem(await ask(receipt.download_url, { headers }), 500, 'stored-data-corrupt');
-    await expectProblem(await ask(fileUrl(receipt.backup_id, 'm'), { headers }), 500, 'stored-data-corrupt');
+    await lose(receipt, HARMS[how]);
+    for (const request of NEED_DATA) {
+      if (request[0].includes('format=zst') || request[0] === '/verify') continue;
+      await expectLost(request, receipt.backup_id);
+    }
+  });
+
+  it('answers 410 for its members, and not its download, where only their index is missing', async () => {
+    const receipt = await put('lost.tar', tar);
+    await env.VAULT.delete(`index/${receipt.backup_id}`);
+    await expectLost(['/files'], receipt.backup_id);
+    expect(await bodyOf(await ask(receipt.download_url))).toEqual(tar);
+  });
+});
+
+describe('a backup that is known to be damaged', () => {
+  it.each([
+    [{ frame: 17, offset: 71_303_168 }, 'frame 17, byte 71303168'],
+    [{ frame: null, offset: 512 }, 'byte 512'],
+    [{ frame: null, offset: null }, 'place unknown'],
+  ])('says so with every answer that serves its bytes: %j', async (place, expected) => {
+    const tar = tarOf([
+      { path: 'm', content: content.slice(0, 5_000) },
+      { path: 'd', type: 'directory' },
+    ]);
+    const { backup_id } = await put('known.tar', tar);
+    const headerOf = async ([path, init]: (typeof NEED_DATA)[number]) => {
+      const response = await ask(`/backup/${backup_id}${path}`, init);
+      await response.body?.cancel();
+      return response.headers.get('coldstream-damage');
+    };
+    const serving = NEED_DATA.filter(([path]) => !/^.(verify|files(\?.*|.d.?)?)$/.test(path));
+    const etag = (await ask(`/backup/${backup_id}/download`, { method: 'HEAD' })).headers.get('etag') ?? '';
+    const more = [
+      ['/download', { headers: { 'if-none-match': etag } }],
+      ['/download', { headers: { 'if-match': '"other"' } }],
+      ['/download', { headers: { range: 'bytes=999999-' } }],
+    ] as const;
+    for (const request of [...serving, ...more]) expect(await headerOf(request)).toBeNull();
+    const damage = { found_at: '2026-11-24T00:00:00.000Z', reason: 'broken', ...place };
+    await recordVerification(env.CATALOGUE, backup_id, { verified_at: null, damage });
+    for (const request of [...serving, ...more]) expect(await headerOf(request), request[0]).toBe(expected);
+    await env.VAULT.delete(`data/${backup_id}`);
+    for (const request of serving) expect(await headerOf(request), request[0]).toBe(expected);
   });
 });

@@ -275,15 +275,14 @@ describe('a damaged backup', () => {
   it('is found out where it is gone', async () => {
     const { backup_id } = await threeFrames();
     await env.VAULT.delete(`data/${backup_id}`);
-    expect(await verify(backup_id)).toMatchObject({
-      ok: false,
+    await expectProblem(await ask(`/backup/${backup_id}/verify`, { method: 'POST' }), 410, 'stored-data-lost');
+    expect(await (await ask(`/backup/${backup_id}`)).json()).toMatchObject({
       verified_at: null,
-      frames_checked: 0,
       damage: { reason: 'the data is missing', frame: null, offset: null },
     });
     expect(await job(`verify-${backup_id}`)).toMatchObject({
       phase: 'failed',
-      code: 'stored-data-corrupt',
+      code: 'stored-data-lost',
       detail: 'The backup is damaged: the data is missing.',
     });
   });

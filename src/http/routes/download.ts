@@ -4,6 +4,7 @@ import { checkIdentity } from '../../codec/age-keys.ts';
 import { openDownload } from '../../delivery/download.ts';
 import { acceptsZstd, type Representation, representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
+import { dataKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { byteResponse, readerOf } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
@@ -20,7 +21,9 @@ const download = createRoute({
   description:
     'The bytes that were uploaded, exactly. A client that accepts zstd gets the stored frames with ' +
     '`Content-Encoding: zstd`. An encrypted backup is answered as the stored age file (`name.zst.age`), with ranges. ' +
-    'With an identity in `X-Age-Identity` it is decrypted for this request, without ranges.',
+    'With an identity in `X-Age-Identity` it is decrypted for this request, without ranges. ' +
+    'If a verification found damage, every answer names the first place: `Coldstream-Damage: frame 17, byte 71303168` ' +
+    '(a byte of the stored object), or `place unknown`.',
   tags: ['Downloads'],
   ...forTokenOrLink('read'),
   request: { params: BackupParam, query: DownloadQuery, headers: IdentityHeader },
@@ -61,6 +64,8 @@ export function downloadRoutes(app: App): void {
       lastModified: new Date(backup.created_at),
       length: representation.length,
       ranges: representation.ranges,
+      damage: backup.damage,
+      check: () => c.get('services').store.requireSize(dataKey(backup_id), backup.stored_size),
       open: (span) => openDownload(c.get('services'), backup, representation, { span, identity }, readerOf(c)),
     });
   });

@@ -9,6 +9,7 @@ import { openDirectoryTar, openMember } from '../../delivery/member.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import { concat, utf8 } from '../../shared/bytes.ts';
 import { MEMBER_NAME_CHARS, PAGE_ROWS } from '../../shared/limits.ts';
+import { dataKey } from '../../store/object-keys.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
 import { byteResponse, readerOf } from '../byte-response.ts';
@@ -100,6 +101,7 @@ export function fileRoutes(app: App): void {
   app.openapi(listRoute, async (c) => {
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const query = c.req.valid('query');
+    await checkData(c, backup);
     const index = await openIndex(c.get('services'), backup);
     return c.json(await listing(index, backup, { ...query, prefix: rawParam(c, 'prefix') }), 200);
   });
@@ -118,6 +120,11 @@ export function fileRoutes(app: App): void {
   };
   app.openapi(fileRoute, one);
   app.get('/backup/:backup_id/files/*', needsOrLink('read'), one);
+}
+
+/** For answers that are made of the index alone: what it lists must be there to be read. Throws StoredDataLost. */
+function checkData(c: AppContext, { backup_id, stored_size }: Backup): Promise<void> {
+  return c.get('services').store.requireSize(dataKey(backup_id), stored_size);
 }
 
 /** The path of the member as it stands in the URL: the router's own view of it is decoded. */
@@ -183,6 +190,7 @@ async function page(
   path: Uint8Array,
   query: z.infer<typeof FileQuery>,
 ): Promise<Response> {
+  await checkData(c, backup);
   const found = await findDirectory(index, path);
   const prefix = found.length === 0 ? found : concat([found, utf8('/')]);
   return c.json(await listing(index, backup, { ...query, prefix, delimiter: '/' }), 200);
@@ -209,7 +217,9 @@ async function directory(
     lastModified: new Date(backup.created_at),
     length: null,
     ranges: false,
-    open: async () => openDirectoryTar(c.get('services'), backup, index, found, readerOf(c)),
+    damage: backup.damage,
+    check: () => checkData(c, backup),
+    open: () => openDirectoryTar(c.get('services'), backup, index, found, readerOf(c)),
   });
 }
 
@@ -223,6 +233,7 @@ async function member(
   const owner = await bytesOwner(index, asked);
   if (!owner || !hasBytes(owner)) {
     if (filename !== undefined) throw filenameWithoutBytes(asked);
+    await checkData(c, backup);
     c.header('cache-control', 'private, no-cache');
     c.header('coldstream-member-type', asked.type);
     return c.json(fileView(backup.backup_id, asked), 200);
@@ -243,6 +254,8 @@ async function member(
     lastModified,
     length: owner.size,
     ranges: true,
+    damage: backup.damage,
+    check: () => checkData(c, backup),
     open: (span) =>
       openMember(c.get('services'), backup, index, owner, span ?? { offset: 0, length: owner.size }, readerOf(c)),
   });

@@ -89,7 +89,7 @@ describe('a range of decoded content', () => {
       return read === 1 ? { after: 20, how: 'break' } : null;
     });
     const opening = contentBody(roomsOver(bucket), backup, { offset: 0, length: 10 });
-    await expect(opening).rejects.toMatchObject({ code: 'stored-data-corrupt', how: 'changed' });
+    await expect(opening).rejects.toMatchObject({ code: 'stored-data-lost', how: 'changed' });
   });
 });
 
@@ -196,7 +196,7 @@ describe('an index that is not what was written', () => {
   }
 
   it.each([
-    ['missing', () => null, 'stored-data-corrupt'],
+    ['missing', () => null, 'stored-data-lost'],
     ['empty', () => new Uint8Array(), 'stored-data-corrupt'],
     ['cut at its end', (index: Uint8Array) => index.slice(0, -1), 'stored-data-corrupt'],
     ['cut at its start', (index: Uint8Array) => index.slice(1), 'stored-data-corrupt'],
@@ -230,7 +230,7 @@ describe('an index that is not what was written', () => {
         expect(await bytesOf(await memberBody(rooms, backup, 'member'))).toEqual(small);
       } catch (error) {
         expect(error, `byte ${at}`).toMatchObject({
-          code: expect.stringMatching(/^(stored-data-corrupt|index-too-new)$/),
+          code: expect.stringMatching(/^(stored-data-corrupt|stored-data-lost|index-too-new)$/),
         });
         refused += 1;
       }

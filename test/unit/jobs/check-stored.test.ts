@@ -134,7 +134,7 @@ async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   }
 }
 
-const WHOLE = { fault: null, broken_frames: 0 };
+const WHOLE = { missing: false, fault: null, broken_frames: 0 };
 
 describe.each(bothEngines)('what is stored, with the $name engine', (engine) => {
   it.each([

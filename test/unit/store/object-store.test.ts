@@ -59,7 +59,7 @@ describe('ObjectStore.readBytes', () => {
     await env.VAULT.put('ends', content);
     const { bucket, calls } = faultyBucket(env.VAULT, { at: 99 });
     const span = { offset: 1000, length: 5 };
-    const lost = { code: 'stored-data-corrupt', how: 'cut' };
+    const lost = { code: 'stored-data-lost', how: 'cut' };
     await expect(new ObjectStore(bucket).readBytes('ends', span)).rejects.toMatchObject(lost);
     await expect(new ObjectStore(bucket).read('ends', { span })).rejects.toMatchObject(lost);
     expect(calls).toEqual(['get', 'get']);

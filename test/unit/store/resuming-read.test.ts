@@ -164,7 +164,7 @@ describe('readResuming', () => {
       });
       key = made.key;
       const { bytes, error } = await outcome(read({ pieceBytes: 1 }));
-      expect(error).toMatchObject({ code: 'stored-data-corrupt' });
+      expect(error).toMatchObject({ code: 'stored-data-lost' });
       expect(bytes).toEqual(content.slice(0, after));
       expect(offsets()).toEqual([0, after]);
     }
