@@ -98,6 +98,16 @@ export async function listOpenUploads(
   return pageOf(results, limit, ({ run_id }) => run_id);
 }
 
+/** Which of these backups an upload that has not ended is making. */
+export async function uploadingAmong(db: D1Database, backupIds: readonly string[]): Promise<Set<string>> {
+  // The run of an upload has the id of its backup, which is the key of the table.
+  const { results } = await db
+    .prepare(`SELECT run_id FROM jobs WHERE run_id IN (SELECT value FROM json_each(?1)) AND ended_at IS NULL`)
+    .bind(JSON.stringify(backupIds))
+    .all<{ run_id: string }>();
+  return new Set(results.map(({ run_id }) => run_id));
+}
+
 /** Deletes rows of runs that ended before `before` (ISO 8601). Resolves with their number. */
 export async function purgeJobs(db: D1Database, before: string): Promise<number> {
   const { meta } = await db.prepare('DELETE FROM jobs WHERE ended_at < ?1').bind(before).run();

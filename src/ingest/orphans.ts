@@ -1,4 +1,5 @@
 import { listedAmong } from '../catalogue/backups.ts';
+import { uploadingAmong } from '../catalogue/jobs.ts';
 import { CHECKED_ORPHANS, LISTED_ORPHANS, ORPHAN_KEPT_MS } from '../shared/limits.ts';
 import type { BackupObjects } from '../store/backup-objects.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -32,8 +33,8 @@ export interface Orphans {
  * backup's upload is open; so is what lies below tmp/ beside a row or receipt, which the upload needs no more.
  *
  * Nothing is swept that could still become a backup: an orphan is swept {@link ORPHAN_KEPT_MS} after the newest object of
- * its backup, when its upload object says that the upload is not open, and through `rollBack`, so that a commit that comes
- * all the same is refused and not left without its data.
+ * its backup, when neither the row of its run nor its upload object says that the upload is open, and through `rollBack`,
+ * so that a commit that comes all the same is refused and not left without its data.
  */
 export class OrphanSearch {
   readonly #deps: OrphanDeps;
@@ -63,10 +64,11 @@ export class OrphanSearch {
   async lookAt(backups: readonly BackupObjects[]): Promise<void> {
     const ids = backups.map(({ backupId }) => backupId);
     const listed = await listedAmong(this.#deps.catalogue, ids);
+    const uploading = await uploadingAmong(this.#deps.catalogue, ids);
     for (const backup of backups) {
       const owned = listed.has(backup.backupId) || backup.objects.some(({ kind }) => kind === 'receipt');
       if (owned) await this.#lookAtLeftovers(backup.objects.filter(({ kind }) => kind === 'tmp'));
-      else await this.#lookAtUnlisted(backup);
+      else if (!uploading.has(backup.backupId)) await this.#lookAtUnlisted(backup);
     }
   }
 

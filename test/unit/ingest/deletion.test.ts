@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { getBackup, insertBackup } from '../../../src/catalogue/backups.ts';
+import { recordRun } from '../../../src/catalogue/jobs.ts';
 import { deleteBackup, tidyDeletions } from '../../../src/ingest/deletion.ts';
 import type { OrphanDeps } from '../../../src/ingest/orphans.ts';
 import { reindex } from '../../../src/ingest/reindex.ts';
@@ -252,6 +253,23 @@ describe('orphans', () => {
     const open = { ...deps, uploads: { isOpen: async (upload: string) => upload === id } };
     expect((await reindex(open, sweep, later())).orphans).toMatchObject({ data: 0, tmp: 0, swept: 0, keys: [] });
     expect(await ownKeys(id)).toHaveLength(2);
+  });
+
+  it('are none of them: objects of an upload in one request whose run has not ended', async () => {
+    await env.VAULT.put(`tmp/${id}/0`, 'unfinished');
+    const run = { run_id: id, job_id: 'slow', task: 'upload', phase: 'receiving', backup_id: id, message: '' };
+    const more = {
+      filename: null,
+      code: null,
+      token_id: null,
+      started_at: '2026-11-23T07:30:00.000Z',
+      expires_at: null,
+    };
+    await recordRun(env.CATALOGUE, { ...run, ...more, ended_at: null });
+    expect((await reindex(deps, sweep, later())).orphans).toMatchObject({ tmp: 0, swept: 0, keys: [] });
+    expect(await ownKeys(id)).toHaveLength(1);
+    await recordRun(env.CATALOGUE, { ...run, ...more, ended_at: '2026-11-24T07:30:00.000Z' });
+    expect((await reindex(deps, sweep, later())).orphans).toMatchObject({ tmp: 1, swept: 1 });
   });
 
   it('are none of them: a backup whose receipt or data is missing, and one with a row', async () => {
