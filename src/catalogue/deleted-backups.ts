@@ -40,6 +40,15 @@ export async function deleteUnlisted(db: D1Database, backupId: string, at: strin
   return row?.results.length ? 'listed' : 'deleted';
 }
 
+/** Which of these ids were deleted. */
+export async function deletedAmong(db: D1Database, backupIds: readonly string[]): Promise<Set<string>> {
+  const { results } = await db
+    .prepare('SELECT backup_id FROM deleted_backups WHERE backup_id IN (SELECT value FROM json_each(?1))')
+    .bind(JSON.stringify(backupIds))
+    .all<{ backup_id: string }>();
+  return new Set(results.map(({ backup_id }) => backup_id));
+}
+
 /** Forgets ids deleted before `before` (ISO 8601). Returns how many. */
 export async function purgeDeleted(db: D1Database, before: string): Promise<number> {
   const { meta } = await db.prepare('DELETE FROM deleted_backups WHERE deleted_at < ?1').bind(before).run();

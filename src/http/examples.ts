@@ -146,6 +146,7 @@ export const REINDEXED = {
   deletions_finished: 0,
   orphans: {
     data: 0,
+    receipt: 0,
     index: 0,
     tmp: 1,
     unknown: 0,

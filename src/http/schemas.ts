@@ -554,6 +554,7 @@ export const ReindexSchema = z
     orphans: z
       .object({
         data: z.number().int(),
+        receipt: z.number().int().openapi({ description: 'Of uploads that failed' }),
         index: z.number().int(),
         tmp: z.number().int().openapi({ description: 'Temporary objects of uploads' }),
         unknown: z

@@ -15,6 +15,8 @@ export interface OrphanDeps {
 /** Objects that no backup and no upload has. */
 export interface Orphans {
   readonly data: number;
+  /** Of uploads that were rolled back. */
+  readonly receipt: number;
   readonly index: number;
   /** Leftovers of uploads, below tmp/. */
   readonly tmp: number;
@@ -40,7 +42,7 @@ export class OrphanSearch {
   readonly #deps: OrphanDeps;
   readonly #sweep: boolean;
   readonly #now: number;
-  readonly #counts = { data: 0, index: 0, tmp: 0, unknown: 0, bytes: 0, swept: 0 };
+  readonly #counts = { data: 0, receipt: 0, index: 0, tmp: 0, unknown: 0, bytes: 0, swept: 0 };
   readonly #keys: string[] = [];
   #checks = 0;
 
@@ -60,13 +62,17 @@ export class OrphanSearch {
     this.#list(key);
   }
 
-  /** Looks at backups without a marker. Those whose receipts are good must have been indexed before. */
-  async lookAt(backups: readonly BackupObjects[]): Promise<void> {
+  /**
+   * Looks at backups without a marker. Those whose receipts are good must have been indexed before.
+   *
+   * @param withReceipt ids of those whose receipt counts
+   */
+  async lookAt(backups: readonly BackupObjects[], withReceipt: ReadonlySet<string>): Promise<void> {
     const ids = backups.map(({ backupId }) => backupId);
     const listed = await listedAmong(this.#deps.catalogue, ids);
     const uploading = await uploadingAmong(this.#deps.catalogue, ids);
     for (const backup of backups) {
-      const owned = listed.has(backup.backupId) || backup.objects.some(({ kind }) => kind === 'receipt');
+      const owned = listed.has(backup.backupId) || withReceipt.has(backup.backupId);
       if (owned) await this.#lookAtLeftovers(backup.objects.filter(({ kind }) => kind === 'tmp'));
       else if (!uploading.has(backup.backupId)) await this.#lookAtUnlisted(backup);
     }
@@ -94,7 +100,7 @@ export class OrphanSearch {
 
   #count(objects: BackupObjects['objects']): void {
     for (const { kind, key, size } of objects) {
-      if (kind === 'data' || kind === 'index' || kind === 'tmp') this.#counts[kind] += 1;
+      if (kind !== 'deleted') this.#counts[kind] += 1;
       this.#counts.bytes += size;
       this.#list(key);
     }

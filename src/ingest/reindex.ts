@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type BackupReceipt, upsertBackups } from '../catalogue/backups.ts';
+import { deletedAmong } from '../catalogue/deleted-backups.ts';
 import { inBatches, parallelBatches } from '../shared/batches.ts';
 import { type BackupObjects, listBackupObjects } from '../store/backup-objects.ts';
 import { dataKey, OBJECT_KINDS, receiptKey } from '../store/object-keys.ts';
@@ -8,7 +9,7 @@ import { finishDeletions, isDeleted } from './deletion.ts';
 import { type OrphanDeps, OrphanSearch, type Orphans } from './orphans.ts';
 
 export interface ReindexResult {
-  /** Receipts found in the bucket, but for those of deleted backups. */
+  /** Receipts found in the bucket, but for those of deleted backups and of uploads that were rolled back. */
   readonly receipts: number;
   /** Rows written, new or again. */
   readonly indexed: number;
@@ -81,14 +82,17 @@ export async function reindex(
     await finishDeletions(deps, deleted, now);
     deletions_finished += deleted.filter(({ objects }) => objects.length > 1).length;
     const others = batch.filter((backup) => !isDeleted(backup));
+    // A receipt of an upload that was rolled back: its put was answered late, after the rollback.
+    const rolledBack = await deletedAmong(catalogue, idsOf(others));
+    const found = others.filter((backup) => hasReceipt(backup) && !rolledBack.has(backup.backupId));
     const good: BackupReceipt[] = [];
-    for await (const { id, receipt } of parallelBatches(withReceipt(others), 1, read, READING)) {
+    for await (const { id, receipt } of parallelBatches(found, 1, read, READING)) {
       receipts += 1;
       if (receipt) good.push(receipt);
       else refused.push(id);
     }
     indexed += await upsertBackups(catalogue, good);
-    await search.lookAt(others);
+    await search.lookAt(others, new Set(idsOf(found)));
   }
   for (const prefix of await store.prefixes()) if (!PREFIXES.has(prefix)) search.addUnknown(prefix);
   return { receipts, indexed, refused, deletions_finished, orphans: search.found };
@@ -100,8 +104,12 @@ export async function reindex(
 
 const PREFIXES = new Set(OBJECT_KINDS.map((kind) => `${kind}/`));
 
-function withReceipt(backups: readonly BackupObjects[]): BackupObjects[] {
-  return backups.filter(({ objects }) => objects.some(({ kind }) => kind === 'receipt'));
+function hasReceipt({ objects }: BackupObjects): boolean {
+  return objects.some(({ kind }) => kind === 'receipt');
+}
+
+function idsOf(backups: readonly BackupObjects[]): string[] {
+  return backups.map(({ backupId }) => backupId);
 }
 
 /** The data's size is as it was listed, unless that differs: the listings of receipts and data are not of one moment. */

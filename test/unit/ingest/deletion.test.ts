@@ -2,6 +2,7 @@ import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { getBackup, insertBackup } from '../../../src/catalogue/backups.ts';
 import { recordRun } from '../../../src/catalogue/jobs.ts';
+import { rollBack } from '../../../src/ingest/commit-backup.ts';
 import { deleteBackup, tidyDeletions } from '../../../src/ingest/deletion.ts';
 import type { OrphanDeps } from '../../../src/ingest/orphans.ts';
 import { reindex } from '../../../src/ingest/reindex.ts';
@@ -230,7 +231,15 @@ describe('orphans', () => {
       const { orphans, receipts, refused } = await reindex(deps, how, now);
       expect({ receipts, refused }).toEqual({ receipts: 1, refused: [] });
       const { keys, ...counts } = orphans;
-      expect(counts).toEqual({ data: 1, index: 1, tmp: 3, unknown: 3, bytes: 5 * 'orphan'.length, swept: 0 });
+      expect(counts).toEqual({
+        data: 1,
+        receipt: 0,
+        index: 1,
+        tmp: 3,
+        unknown: 3,
+        bytes: 5 * 'orphan'.length,
+        swept: 0,
+      });
       const own = [`data/${id}`, `index/${id}`, `tmp/${id}/0`, `tmp/${id}/index-run/1`, `tmp/${kept}/0`];
       expect(keys.toSorted()).toEqual([...own, 'data/not-an-id', `${id}/`, 'readme.txt'].toSorted());
     }
@@ -245,6 +254,17 @@ describe('orphans', () => {
     expect((await storedKeys()).toSorted()).toEqual(left.toSorted());
     expect((await reindex(deps, sweep, later())).orphans).toMatchObject({ data: 0, index: 0, tmp: 0, swept: 0 });
     expect((await ask(`/backup/${kept}/download`)).status).toBe(200);
+  });
+
+  it('are swept with the receipt of a failed upload, whose put was carried out after the rollback', async () => {
+    const late = await upload();
+    const receipt = await bytesAt(`receipt/${late}`);
+    await env.CATALOGUE.prepare('DELETE FROM backups').run();
+    expect(await rollBack(deps, late)).toBe('removed');
+    await env.VAULT.put(`receipt/${late}`, receipt);
+    expect(await reindex(deps, keep)).toMatchObject({ receipts: 0, refused: [], orphans: { receipt: 1, swept: 0 } });
+    expect(await reindex(deps, sweep, later())).toMatchObject({ orphans: { receipt: 1, swept: 1 } });
+    expect(await ownKeys(late)).toEqual([]);
   });
 
   it('are none of them: objects of an upload that is still open', async () => {
