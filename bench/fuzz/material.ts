@@ -19,18 +19,17 @@ const JSON_ROWS = '[{"id":1,"name":"pump","price":12.5},{"id":"x"}]';
 
 /** Fills an empty vault. */
 export async function makeMaterial(vault: LocalVault): Promise<Material> {
-  const call = async <T>(method: string, path: string, body?: string | Uint8Array, headers = {}): Promise<T> => {
+  const call = async <T>(
+    method: string,
+    path: string,
+    body: string | Uint8Array<ArrayBuffer> | null,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<T & { readonly location: string }> => {
     const authorization = `Bearer ${vault.token}`;
-    const answer = await fetch(vault.url + path, {
-      method,
-      headers: { authorization, ...headers },
-      ...(body !== undefined && { body: body as BodyInit }),
-    });
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
-    return {
-      ...(answer.status === 204 ? {} : await answer.json().catch(() => ({}))),
-      location: answer.headers.get('location'),
-    } as T;
+    const answer = await fetch(vault.url + path, { method, headers: { authorization, ...headers }, body });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return { ...(JSON.parse(text || '{}') as T), location: answer.headers.get('location') ?? '' };
   };
   const json = { 'content-type': 'application/json' };
   const token = async (scope: 'read' | 'write') =>
@@ -80,10 +79,10 @@ export async function makeMaterial(vault: LocalVault): Promise<Material> {
   const uploads: string[] = [];
   for (const length of ['5', '70000']) {
     const headers = { 'tus-resumable': '1.0.0', 'upload-length': length, 'upload-metadata': 'filename dHVzLnRhcg==' };
-    const { location } = await call<{ location: string }>('POST', '/tus', undefined, headers);
+    const { location } = await call<object>('POST', '/tus', null, headers);
     uploads.push(location.split('/').at(-1) ?? '');
   }
-  const files = await call<{ files: { path: string }[] }>('GET', `/backup/${ids[0]}/files`);
+  const files = await call<{ files: { path: string }[] }>('GET', `/backup/${ids[0]}/files`, null);
   return {
     tokens: { admin: vault.token, read: await token('read'), write: await token('write') },
     values: {

@@ -61,7 +61,7 @@ export function fuzzRequest(document: Document, material: Material, chance: Chan
   const parameters = operation.parameters ?? [];
   const path = pathOf(route, parameters, material, chance) + queryOf(parameters, material, chance);
   const body = bodyOf(document, operation, method, material, chance);
-  const headers: [string, string][] = [
+  const headers: (readonly [string, string])[] = [
     ...credential(material, chance),
     ...body.headers,
     ...documentedHeaders(parameters, material, chance),
