@@ -103,7 +103,7 @@ export async function makeMaterial(vault: LocalVault): Promise<Material> {
   };
 }
 
-async function smallTar(): Promise<Buffer> {
+async function smallTar(): Promise<Uint8Array<ArrayBuffer>> {
   const tar = pack();
   tar.entry({ name: 'README.md' }, 'read me');
   tar.entry({ name: 'src/', type: 'directory' });
@@ -111,5 +111,5 @@ async function smallTar(): Promise<Buffer> {
   tar.entry({ name: 'src/link', type: 'symlink', linkname: '../README.md' });
   tar.entry({ name: 'src/hard', type: 'link', linkname: 'README.md' });
   tar.finalize();
-  return buffer(tar);
+  return Uint8Array.from(await buffer(tar));
 }
