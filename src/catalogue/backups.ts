@@ -4,10 +4,12 @@ import { pageOf, placeIn } from './pages.ts';
 export type Compression =
   | {
       readonly codec: 'zstd';
-      readonly level: number;
+      /** Null with the engine `client`: the vault does not know at which level a sender compressed. */
+      readonly level: number | null;
       /** Of some frames, where the time that one request may compute did not suffice for `level`. */
       readonly lowest_level?: number;
-      readonly engine: 'native' | 'wasm';
+      /** What made the frames; `client`: some or all came from the sender, and were stored as they came. */
+      readonly engine: 'native' | 'wasm' | 'client';
       readonly frames: number;
     }
   | { readonly codec: 'none' };
@@ -131,7 +133,7 @@ export function rowOf(backup: Backup): BackupRow {
 type CompressionColumns = Pick<BackupRow, 'codec' | 'level' | 'lowest_level' | 'engine' | 'frames'>;
 
 function compressionOf({ codec, level, lowest_level, engine, frames }: CompressionColumns): Compression {
-  if (codec === 'zstd' && level !== null && (engine === 'native' || engine === 'wasm') && frames !== null) {
+  if (codec === 'zstd' && (engine === 'native' || engine === 'wasm' || engine === 'client') && frames !== null) {
     return { codec, level, ...(lowest_level !== null && { lowest_level }), engine, frames };
   }
   if (codec === 'none') return { codec };

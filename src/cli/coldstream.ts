@@ -47,7 +47,7 @@ withVault(
     .option('--job <id>', 'a name to watch it by')
     .addOption(new Option('--level <n>', 'of the compression').argParser(wholeNumber(1, 22)))
     .addOption(new Option('--compression <how>', 'what the vault does').choices(['auto', 'zstd', 'none']))
-    .option('--compress', 'compress here, before it is sent: stored as NAME.zst')
+    .option('--compress', 'compress with zstd here, before sending; the vault stores NAME')
     .addOption(
       new Option('--recipient <age1…>', 'the vault encrypts it for this age key; may be repeated').argParser(
         (key: string, others: readonly string[] = []) => [...others, key],

@@ -67,6 +67,8 @@ export interface GunzipOptions {
    * be 20 bytes that hold nothing: who decodes what strangers send, counts them.
    */
   readonly onMember?: () => void;
+  /** What follows the last member and is none: left unread (default), as gzip(1) does, or refused as malformed. */
+  readonly trailing?: 'unread' | 'refused';
 }
 
 /**
@@ -79,7 +81,8 @@ export interface GunzipOptions {
  *
  * Holds a piece of its source and 256 KiB of content, whatever the ratio.
  */
-export function gunzip({ maxBytes = Number.POSITIVE_INFINITY, onMember }: GunzipOptions = {}): Stage {
+export function gunzip(options: GunzipOptions = {}): Stage {
+  const { maxBytes = Number.POSITIVE_INFINITY, onMember, trailing = 'unread' } = options;
   return async function* gunzipped(source) {
     const reader = new ByteReader(source);
     try {
@@ -94,6 +97,9 @@ export function gunzip({ maxBytes = Number.POSITIVE_INFINITY, onMember }: Gunzip
           yield piece;
         }
       } while (await memberFollows(reader));
+      if (trailing === 'refused' && (await reader.fill(1)).length > 0) {
+        throw new MalformedGzip('what follows the last member is none', reader.position);
+      }
     } finally {
       await reader.close();
     }

@@ -2,6 +2,7 @@
  * Request headers that change what a body means. Every way in (form, PUT, upload link, tus, draft) obeys or rejects each of
  * them: one that is dropped makes a backup that is not the file. Digests of the body are in digest-fields.ts.
  */
+import { UnsupportedEncoding } from '../codec/content-encoding.ts';
 import { VaultError } from '../shared/errors.ts';
 
 class PartialUpload extends VaultError {
@@ -19,12 +20,6 @@ class ConcatenationNotOffered extends VaultError {
       'invalid-upload-header',
       'Upload-Concat: the vault does not join partial uploads. Send the file as one upload (tus-js-client: parallelUploads 1).',
     );
-  }
-}
-
-class UnsupportedEncoding extends VaultError {
-  constructor(field: string, advice: string) {
-    super('unsupported-encoding', `Content-Encoding "${field}" is not supported here. ${advice}`);
   }
 }
 

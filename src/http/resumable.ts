@@ -1,6 +1,7 @@
 /** What every protocol of uploads in pieces does alike with a session, whatever its headers are called. */
 import { getBackup } from '../catalogue/backups.ts';
 import { listOpenUploads } from '../catalogue/jobs.ts';
+import { parseContentEncoding } from '../codec/content-encoding.ts';
 import type { ExpectedDigest } from '../codec/digest.ts';
 import type { Piece } from '../ingest/resumable/piece-run.ts';
 import { NoSuchUpload, type SessionOrder } from '../ingest/resumable/upload-record.ts';
@@ -10,7 +11,7 @@ import { VaultError } from '../shared/errors.ts';
 import { PAGE_ROWS, UPLOADS_ASKED_AT_ONCE } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
 import { creatorHash, makeUploadSecret, tokenHash, uploadAccess } from './auth.ts';
-import { checkIsWhole, checkNotEncoded } from './body-headers.ts';
+import { checkIsWhole } from './body-headers.ts';
 import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';
 import { contentLength } from './request-body.ts';
@@ -29,6 +30,8 @@ export interface NewSession {
   /** What the query may have: options too, which join the others. */
   readonly query: typeof TusQuery | typeof UploadQuery;
   readonly client_metadata: string | null;
+  /** How the bytes of the upload encode the file, as Content-Encoding has it. */
+  readonly content_encoding: string | null | undefined;
   /** Null where it comes later. */
   readonly length: number | null;
 }
@@ -44,10 +47,10 @@ export async function createSession(
   const prepared = await orTellJob(c, 'upload', job, () => {
     checkQuery(c, asked.query);
     checkIsWhole(headers);
-    checkNotEncoded(headers, 'Send the file as it is.');
+    const codings = parseContentEncoding(asked.content_encoding);
     const sent_digests = reprDigests(headers);
     const options = joinOptions(asked.options, uploadOptionsOf(queryText(c)));
-    const order = orderOf(c, asked.filename ?? '', options, asked.content_type);
+    const order = orderOf(c, asked.filename ?? '', options, asked.content_type, codings);
     if (asked.length === 0 && !order.allow_empty) throw new EmptyUpload();
     return { ...order, sent_digests };
   });
@@ -102,9 +105,7 @@ export async function appendPiece(
   piece: Omit<Piece, 'bytes'>,
   body = c.req.raw.body,
 ): Promise<SessionView> {
-  const { headers } = c.req.raw;
-  checkIsWhole(headers);
-  checkNotEncoded(headers, 'The encoding of the file is told when its upload is created.');
+  checkIsWhole(c.req.raw.headers);
   const order = { ...piece, bytes: pieceBytes(c) };
   const appending = c.get('services').uploads.append(uploadId, access, order, body);
   c.executionCtx.waitUntil(appending.catch(() => undefined));

@@ -99,12 +99,19 @@ export const CompressionSchema = z
   .union([
     z.object({
       codec: z.literal('zstd'),
-      level: z.number().int().openapi({ description: 'The compression level' }),
+      level: z
+        .number()
+        .int()
+        .nullable()
+        .openapi({ description: 'The compression level; null for the engine `client`' }),
       lowest_level: z.number().int().optional().openapi({
         description:
           'The level of the fastest frames, if the CPU time of a request (CPU_LIMIT) was too short for `level`',
       }),
-      engine: z.enum(['native', 'wasm']).openapi({ description: 'The zstd library that compressed it' }),
+      engine: z.enum(['native', 'wasm', 'client']).openapi({
+        description:
+          'The zstd library that compressed it; `client`: frames of the sender (Content-Encoding: zstd), stored as they came',
+      }),
       frames: z.number().int().openapi({ description: 'zstd frames, each of at most 4 MiB of content' }),
     }),
     z.object({ codec: z.literal('none') }),

@@ -1,6 +1,7 @@
 import { ulid } from 'ulidx';
 import { claimLink, releaseLink } from '../catalogue/upload-links.ts';
 import { checkRecipients } from '../codec/age-keys.ts';
+import type { ContentCoding } from '../codec/content-encoding.ts';
 import { checkLevel } from '../codec/levels.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../ingest/filename.ts';
 import { isSigned } from '../links/signed-link.ts';
@@ -27,6 +28,8 @@ export function orderOf(
   rawName: string,
   given: Record<string, string>,
   contentType: string | undefined,
+  /** The codings that the body has, in the order in which they were applied. */
+  codings: readonly ContentCoding[],
 ) {
   const { config, engine } = c.get('services');
   const options = checkOptions(given, UploadQuery);
@@ -47,6 +50,9 @@ export function orderOf(
     content_type: contentTypeOf(filename, contentType),
     level,
     compression: options.compression ?? 'auto',
+    codings,
+    // Frames of the sender are kept only where nothing asks for others.
+    keep_frames: given.level === undefined && given.compression === undefined,
     recipients: options.recipient === undefined ? null : checkRecipients(options.recipient),
     sha256: options.sha256,
     allow_empty: options.allow_empty,

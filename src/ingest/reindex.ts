@@ -34,7 +34,13 @@ const Receipt = z.object({
   stored_size: size,
   stored_checksum: checksum,
   compression: z.union([
-    z.object({ codec: z.literal('zstd'), level: size, engine: z.enum(['native', 'wasm']), frames: size }),
+    z.object({
+      codec: z.literal('zstd'),
+      level: size.nullable(),
+      lowest_level: size.optional(),
+      engine: z.enum(['native', 'wasm', 'client']),
+      frames: size,
+    }),
     z.object({ codec: z.literal('none') }),
   ]),
   // Nothing was encrypted before receipts spoke of it.

@@ -1,7 +1,10 @@
 import type { Backup, Encryption } from '../catalogue/backups.ts';
+import { beginsWithAgeHeader } from '../codec/age-header.ts';
+import { type ContentCoding, decodeContent, mostSentBytes } from '../codec/content-encoding.ts';
 import { CompressionPace, checkPace, lowestLevel } from '../codec/cpu-pace.ts';
 import { sha256Digest } from '../codec/digest.ts';
 import { type Pipeline, pipeline } from '../codec/pipeline.ts';
+import { KeptFrames } from '../codec/seekable/kept-frames.ts';
 import type { SeekEntry } from '../codec/seekable/seek-table.ts';
 import { seekPoints } from '../codec/seekable/seek-table-points.ts';
 import { isAge, isCompressedAlready, isEnoughToSniff } from '../codec/sniff.ts';
@@ -11,8 +14,9 @@ import { JobCancelled, type JobPublisher, type JobRooms, JobRunning, JobSupersed
 import { hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { MEMORY, PART_BYTES } from '../shared/limits.ts';
+import { DECODE_BYTES, MEMORY, PART_BYTES } from '../shared/limits.ts';
 import { type Pieces, peek, retold, untilAborted } from '../shared/streams.ts';
+import { takingTurns } from '../shared/turns.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
@@ -44,13 +48,17 @@ export interface UploadOrder {
   readonly content_type: string;
   readonly level: number;
   readonly compression: 'auto' | 'zstd' | 'none';
+  /** How `content` encodes the file: the codings in the order in which they were applied; none: it is the file. */
+  readonly codings: readonly ContentCoding[];
+  /** Whether zstd frames of the sender that have the stored form are stored as they came. */
+  readonly keep_frames: boolean;
   /** age recipients that the sender named; null where it named none. */
   readonly recipients: readonly string[] | null;
   /** Whether a file of no bytes is meant; else it is a mistake of its sender, e.g. a command in front of a pipe that failed. */
   readonly allow_empty: boolean;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
-  /** Bytes that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
+  /** Bytes of `content` that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
   readonly total: number;
   /** Whether `total` is a promise (Content-Length of a raw body): fewer bytes are then a cut upload. */
   readonly exact: boolean;
@@ -93,8 +101,8 @@ export class UploadInterrupted extends VaultError {
 }
 
 /**
- * THE way in, top to bottom: content → meter (cap) → digest → members of an archive → zstd frames → age → equal parts →
- * R2; then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored;
+ * THE way in, top to bottom: body → (decode its encoding) → content → meter (cap) → digest → members of an archive → zstd
+ * frames → age → equal parts → R2; then the members' index, the receipt, the row, the job's end. Resolves with the receipt when everything is stored;
  * rejects after everything has been taken back.
  */
 export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Backup> {
@@ -113,8 +121,9 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   let backup: Backup | null = null;
   try {
-    if (order.exact && order.total > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-    const { budgetBytes } = MEMORY.operations.upload;
+    if (order.exact && order.total > mostSentBytes(order.max_bytes, order.codings))
+      throw new FileTooLarge(order.max_bytes);
+    const budgetBytes = MEMORY.operations.upload.budgetBytes + (order.codings.length > 0 ? DECODE_BYTES : 0);
     const share = await rooms.budget.reserve(budgetBytes + rooms.engine.contextBytes(order.level));
     try {
       backup = await receive(rooms, order, job, writer, indexing);
@@ -137,27 +146,43 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   return backup;
 }
 
-/** Content in, data object out. Gives the receipt of what is now stored. */
-async function receive(
-  rooms: UploadRooms,
+/** What the flow of bytes needs of its job. */
+export type ReceivingJob = Pick<JobPublisher, 'publish' | 'noteOpen' | 'alive' | 'signal'>;
+
+/** Body in, data object out. Resolves with the receipt of what is now stored; the caller aborts `writer` and `indexing` after an error. */
+export async function receive(
+  rooms: Omit<UploadRooms, 'catalogue' | 'jobs' | 'budget'>,
   order: UploadOrder,
-  job: JobPublisher,
+  job: ReceivingJob,
   writer: ObjectWriter,
   indexing: MemberIndexing,
 ): Promise<Backup> {
+  let sent = 0;
   let received = 0;
-  const report = (phase: 'receiving' | 'storing' | 'verifying', message: string, total: number) =>
-    job.publish({ phase, current: received, total, stored: writer.bytesWritten, message });
-  const onPiece = (_: Uint8Array, bytes: number) => {
+  const report = (phase: 'receiving' | 'storing' | 'verifying', message: string, current: number, total: number) =>
+    job.publish({ phase, current, total, stored: writer.bytesWritten, message });
+  const mostSent = mostSentBytes(order.max_bytes, order.codings);
+  const onSent = (_: Uint8Array, bytes: number) => {
+    sent = bytes;
+    if (bytes > mostSent) throw new FileTooLarge(order.max_bytes);
+    if (!job.alive()) throw new JobSuperseded(order.job_id);
+    report('receiving', `Receiving ${order.filename}`, bytes, order.total);
+  };
+  const turn = takingTurns();
+  const onContent = (piece: Uint8Array, bytes: number) => {
     received = bytes;
     if (bytes > order.max_bytes) throw new FileTooLarge(order.max_bytes);
-    if (!job.alive()) throw new JobSuperseded(order.job_id);
-    report('receiving', `Receiving ${order.filename}`, order.total);
+    // A few bytes of an encoding may be much content, and decoding waits for nothing.
+    return order.codings.length > 0 ? turn(piece.length) : undefined;
   };
 
-  const { first, pieces } = await peek(untilAborted(fromSender(order.content), job.signal), isEnoughToSniff);
-  if (first.length === 0 && !order.allow_empty && !(order.exact && order.total > 0)) throw new EmptyUpload();
-  const form = storedForm(rooms, order, first);
+  const body = pipeline(untilAborted(fromSender(order.content), job.signal));
+  const limited = rooms.uploadRate === null ? body : body.through(rateLimit(rooms.uploadRate));
+  const { decoded, keptFrames } = decodedBody(rooms, order, limited.through(meter(onSent)));
+  const isEnough = keptFrames ? (first: Uint8Array) => beginsWithAgeHeader(first) !== null : isEnoughToSniff;
+  const { first, pieces } = await peek(decoded, isEnough);
+  if (first.length === 0 && !order.allow_empty && !(order.exact && order.total > sent)) throw new EmptyUpload();
+  const form = storedForm(rooms, order, first, keptFrames);
   const contentDigest = sha256Digest();
   const storedDigest = sha256Digest();
   let frames: readonly SeekEntry[] = [];
@@ -165,27 +190,27 @@ async function receive(
     frames = made;
   };
 
-  const sent = rooms.uploadRate === null ? pipeline(pieces) : pipeline(pieces).through(rateLimit(rooms.uploadRate));
-  const metered = sent.through(meter(onPiece)).through(digest(contentDigest));
+  const metered = pipeline(pieces).through(meter(onContent)).through(digest(contentDigest));
   const content = form.indexed ? metered.through(membersInto(indexing)) : metered;
   const { engine, cpuLimitMs: limitMs } = rooms;
   const { level } = order;
-  if (form.compressed) checkPace({ engine, level, limitMs }, order.total);
-  const pace = new CompressionPace({ engine, level, limitMs, mostBytes: order.total || order.max_bytes });
+  // The length of an encoding says little about that of the file.
+  const announced = order.codings.length > 0 ? 0 : order.total;
+  if (form.compressed) checkPace({ engine, level, limitMs }, announced);
+  const pace = new CompressionPace({ engine, level, limitMs, mostBytes: announced || order.max_bytes });
   const compressed: Pipeline<[] | ['zstd']> = form.compressed
-    ? content.through(compress({ engine, level, pace, onFrames }))
+    ? content.through(compress({ engine, level, pace, onFrames, ...(form.keeps && { keptFrame: form.keeps.take }) }))
     : content;
   const encrypted = form.recipients.length > 0 ? compressed.through(encrypt(form.recipients)) : compressed;
   const asItCame = !form.compressed && form.recipients.length === 0;
   for await (const piece of asItCame ? encrypted : encrypted.through(digest(storedDigest))) await writer.write(piece);
 
-  if (order.exact && received !== order.total) throw new UploadInterrupted();
-  const total = Math.max(order.total, received);
-  report('verifying', `Checking ${order.filename}`, total);
+  if (order.exact && sent !== order.total) throw new UploadInterrupted();
+  report('verifying', `Checking ${order.filename}`, received, received);
   const expected = await order.ending();
   const checksum = hex(contentDigest.digest());
   if (expected !== undefined && expected !== checksum) throw new ChecksumMismatch(checksum);
-  report('storing', `Storing ${order.filename}`, total);
+  report('storing', `Storing ${order.filename}`, received, received);
   await writer.close();
   const sizes = { storedBytes: writer.bytesWritten, contentBytes: received };
   const outer = () => (form.compressed ? { codec: 'zstd' as const, points: seekPoints(frames, sizes) } : null);
@@ -199,9 +224,11 @@ async function receive(
     checksum,
     stored_size: writer.bytesWritten,
     stored_checksum: asItCame ? checksum : hex(storedDigest.digest()),
-    compression: form.compressed
-      ? { codec: 'zstd', level, ...lowestLevel(pace.lowest, level), engine: engine.name, frames: frames.length }
-      : { codec: 'none' },
+    compression: !form.compressed
+      ? { codec: 'none' }
+      : (form.keeps?.count ?? 0) > 0
+        ? { codec: 'zstd', level: null, engine: 'client', frames: frames.length }
+        : { codec: 'zstd', level, ...lowestLevel(pace.lowest, level), engine: engine.name, frames: frames.length },
     encryption: form.encryption,
     archive,
     created_at: new Date().toISOString(),
@@ -210,8 +237,21 @@ async function receive(
   };
 }
 
+/** The file in a body. `keptFrames`: with them the frames of the sender may be stored as they came. */
+function decodedBody(
+  { engine }: Pick<UploadRooms, 'engine'>,
+  { codings, keep_frames, max_bytes }: UploadOrder,
+  body: Pieces,
+) {
+  const keptFrames = keep_frames && codings[0] === 'zstd' ? new KeptFrames() : null;
+  const options = { engine, maxBytes: max_bytes, ...(keptFrames && { onWholeFrame: keptFrames.note }) };
+  return { decoded: codings.length > 0 ? decodeContent(body, codings, options) : body, keptFrames };
+}
+
 interface StoredForm {
   readonly compressed: boolean;
+  /** Where frames of the sender are stored as they came. */
+  readonly keeps: KeptFrames | null;
   /** Empty: not encrypted here. */
   readonly recipients: readonly string[];
   /** Whether members are listed: an index in clear would tell what the encryption hides. */
@@ -220,12 +260,20 @@ interface StoredForm {
 }
 
 /** What becomes of the content, told from its first bytes and from what was ordered. */
-function storedForm({ defaultRecipients }: UploadRooms, order: UploadOrder, first: Uint8Array): StoredForm {
+function storedForm(
+  { defaultRecipients }: Pick<UploadRooms, 'defaultRecipients'>,
+  order: UploadOrder,
+  first: Uint8Array,
+  keptFrames: KeptFrames | null,
+): StoredForm {
   const came = isAge(first);
   const recipients = order.recipients ?? (came ? [] : defaultRecipients);
   const byVault = recipients.length > 0;
+  const keeps = byVault ? null : keptFrames;
+  const isWorthIt = order.compression === 'zstd' || (order.compression === 'auto' && !isCompressedAlready(first));
   return {
-    compressed: order.compression === 'zstd' || (order.compression === 'auto' && !isCompressedAlready(first)),
+    compressed: isWorthIt || (keeps?.holds(first) ?? false),
+    keeps,
     recipients,
     indexed: !byVault && !came,
     encryption: byVault || came ? { format: 'age', by: byVault ? 'vault' : 'sender', recipients } : null,

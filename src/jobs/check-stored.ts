@@ -234,7 +234,8 @@ async function checkFrames(
       release(content);
       // Of content too: little that is stored may hold much.
       await turn(length);
-      if (entry && entry.checksum !== (checksum ?? undefined)) unlisted.add({ reason: UNLISTED, frame, offset });
+      if (entry?.checksum !== undefined && entry.checksum !== checksum)
+        unlisted.add({ reason: UNLISTED, frame, offset });
     } catch (error) {
       if (!(error instanceof MalformedZstd)) throw error;
       malformed.add({ reason: error.reason, frame, offset });

@@ -53,8 +53,9 @@ function checkedContentBytes(header: ZstdFrameHeader, entry?: SeekEntry): number
   if (entry && contentBytes !== entry.contentBytes) {
     throw new MalformedZstd('the frame header tells of another size than the seek table', 0);
   }
-  if (entry && header.hasChecksum !== (entry.checksum !== undefined)) {
-    throw new MalformedZstd('the frame header and the seek table disagree whether there are checksums', 0);
+  // A table without checksums says nothing of the frames: some of them may come from senders, with checksums or without.
+  if (entry?.checksum !== undefined && !header.hasChecksum) {
+    throw new MalformedZstd('the seek table has a checksum, and the frame has none', 0);
   }
   return contentBytes;
 }

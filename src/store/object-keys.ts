@@ -26,6 +26,11 @@ export function tmpPrefix(backupId: string): string {
   return `tmp/${backupId}/`;
 }
 
+/** The bytes of a resumable upload as they were sent, where they encode the file. */
+export function sentKey(backupId: string): string {
+  return `${tmpPrefix(backupId)}sent`;
+}
+
 /** A sorted run of members, while an index is made of more than memory holds. */
 export function indexRunKey(backupId: string, run: number): string {
   return `${tmpPrefix(backupId)}index-run/${run}`;

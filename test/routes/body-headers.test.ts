@@ -157,6 +157,14 @@ describe.each(WAYS.map((way) => [way.name, way] as const))('by %s', (_, way) => 
     await expectRejected(await way.send(await way.body(file), headers), status, code);
   });
 
+  it.runIf(['form', 'tus creation', 'tus PATCH', 'draft PATCH'].includes(way.name))(
+    'rejects Content-Encoding: gzip, which cannot be of the file here',
+    async () => {
+      const answer = await way.send(await way.body(file), { 'content-encoding': 'gzip' });
+      await expectRejected(answer, 415, 'unsupported-encoding');
+    },
+  );
+
   it.each(DIGESTS)('rejects a %s that the bytes do not have, and accepts the one they have', async (name, headers) => {
     const wrong = headers(await way.body(other));
     const [status, code] =

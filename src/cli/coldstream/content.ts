@@ -25,8 +25,13 @@ export function pipeContent(stream: AsyncIterable<Buffer>): Content {
   return { size: null, read: () => stream };
 }
 
+export interface FileDigest {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 /**
- * Content as zstd. How long that is, is known at its end. To go on midway it is made again from its start (`read` always
+ * Content as zstd, and after its end what the content itself was: the vault decodes it, and its receipt is the file's. How long that is, is known at its end. To go on midway it is made again from its start (`read` always
  * begins there): frames depend on nothing but their bytes, the level and zstd's version, and should they differ all the
  * same, the checksum of the whole tells.
  */
@@ -34,8 +39,22 @@ export function compressedContent(
   content: Content,
   level: number,
   onFrame: (sent: number, read: number) => void,
-): Content {
-  return { size: null, read: () => zstdFrames(content.read(0), level, onFrame) };
+): { readonly content: Content; file(): FileDigest } {
+  let hash = createHash('sha256');
+  let bytes = 0;
+  async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
+    hash = createHash('sha256');
+    bytes = 0;
+    for await (const chunk of content.read(0)) {
+      hash.update(chunk);
+      bytes += chunk.length;
+      yield chunk;
+    }
+  }
+  return {
+    content: { size: null, read: () => zstdFrames(hashed(), level, onFrame) },
+    file: () => ({ bytes, sha256: hash.copy().digest('hex') }),
+  };
 }
 
 /** Bytes `offset` to `size`; a file that became shorter meanwhile is an error, what was appended is left out. */

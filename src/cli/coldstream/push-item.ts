@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { compressedContent, fileContent, pipeContent } from './content.ts';
+import { compressedContent, type FileDigest, fileContent, pipeContent } from './content.ts';
 import { CommandFailed, UsageError } from './failures.ts';
 import type { Content } from './piece-source.ts';
 import { causeOf } from './vault-client.ts';
@@ -14,12 +14,23 @@ export interface PushItem {
   readonly size: number | null;
   /** Absolute path of a file; `-`. */
   readonly source: string;
+  /** zstd level of the compression here; null: none. Another level makes other bytes, which no upload can go on with. */
+  readonly compressLevel: number | null;
   /** What tells the file as it is now from what it was or will be; null where it can be read but once. */
   readonly state: string | null;
-  /** Anew from the start. `reached` gives, for bytes sent, how many of `size` these are. */
-  open(): { readonly content: Content; reached(sent: number): number };
+  /**
+   * Anew from the start. `reached` returns, for bytes sent, how many of `size` these are. `file` resolves with the file's own
+   * length and SHA-256 where the content is an encoding of it; null where the content is the file.
+   */
+  open(): OpenedItem;
   /** Whether the file is what it was when it was opened. */
   isUnchanged(): Promise<boolean>;
+}
+
+export interface OpenedItem {
+  readonly content: Content;
+  reached(sent: number): number;
+  readonly file: (() => FileDigest) | null;
 }
 
 export interface ItemOptions {
@@ -54,9 +65,10 @@ function named({ name }: ItemOptions, otherwise: string): string {
 
 function pipe(stream: AsyncIterable<Buffer>, name: string, options: ItemOptions): PushItem {
   return {
-    name: storedName(name, options),
+    name,
     size: null,
     source: '-',
+    compressLevel: options.compressLevel,
     state: null,
     open: () => opened(pipeContent(stream), options, null),
     isUnchanged: async () => true,
@@ -67,9 +79,10 @@ async function file(path: string, options: ItemOptions): Promise<PushItem> {
   const absolute = resolve(path);
   const { size, state } = await look(absolute);
   return {
-    name: storedName(options.name ?? basename(absolute), options),
+    name: options.name ?? basename(absolute),
     size,
     source: absolute,
+    compressLevel: options.compressLevel,
     state,
     open: () => opened(fileContent(path, size), options, size),
     // One that is gone by now had been read to its end.
@@ -86,15 +99,13 @@ async function look(path: string): Promise<{ size: number; state: string }> {
   return { size: Number(size), state: `${size} bytes of ${mtimeNs}` };
 }
 
-function storedName(name: string, { compressLevel }: ItemOptions): string {
-  return compressLevel === null ? name : `${name}.zst`;
-}
-
-function opened(content: Content, { compressLevel }: ItemOptions, size: number | null): ReturnType<PushItem['open']> {
-  if (compressLevel === null) return { content, reached: (sent) => sent };
+function opened(content: Content, { compressLevel }: ItemOptions, size: number | null): OpenedItem {
+  if (compressLevel === null) return { content, reached: (sent) => sent, file: null };
   const frames = [{ made: 0, read: 0 }];
-  const compressed = compressedContent(content, compressLevel, (made, read) => frames.push({ made, read }));
+  const { content: compressed, file } = compressedContent(content, compressLevel, (made, read) =>
+    frames.push({ made, read }),
+  );
   // The bar counts what the person knows, the file's own bytes. Of a pipe that is unknown, and what is sent is shown.
   const reached = (sent: number) => frames.findLast(({ made }) => made <= sent)?.read ?? 0;
-  return { content: compressed, reached: size === null ? (sent) => sent : reached };
+  return { content: compressed, file, reached: size === null ? (sent) => sent : reached };
 }

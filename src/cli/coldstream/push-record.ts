@@ -25,7 +25,9 @@ export class PushRecord {
     const { session, item, metadata } = order;
     this.#order = order;
     const isOfUse = item.state !== null || metadata.job_id !== undefined;
-    this.#fingerprint = isOfUse ? fingerprintOf([session.client.origin, item.source, item.name, metadata]) : null;
+    this.#fingerprint = isOfUse
+      ? fingerprintOf([session.client.origin, item.source, item.name, metadata, item.compressLevel])
+      : null;
   }
 
   /** The upload to go on with. Another one, that was begun with what the file was before, is removed. */

@@ -83,7 +83,7 @@ class Push {
 
   async run(): Promise<Receipt> {
     const { session, item } = this.#order;
-    const { content, reached } = item.open();
+    const { content, reached, file } = item.open();
     const pieces = this.#order.pieces();
     const source = new PieceSource(content, pieces);
     if (!this.#begun) await this.#checkReadable(source);
@@ -92,7 +92,7 @@ class Push {
     this.#transfer.phase('storing', null);
     const ends = Promise.all([this.#receipt(this.#upload), source.digest()]);
     const [receipt, sent] = await unlessAborted(session.signal, ends);
-    await this.#compare(receipt, sent);
+    await this.#compare(receipt, file?.() ?? sent);
     this.#transfer.phase('done', item.size);
     this.#transfer.at(item.size ?? sent.bytes);
     this.#transfer.end();

@@ -82,9 +82,6 @@ function checkOptions(paths: readonly string[], options: PushOptions): void {
   if (!options.compress) return;
   if (options.compression !== undefined)
     throw new UsageError('--compress compresses here, --compression tells the vault how: one of them.');
-  if (options.sha256 !== undefined) {
-    throw new UsageError('--sha256 is the checksum of what is sent; with --compress nobody knows that beforehand.');
-  }
   if (!hasZstd()) {
     throw new UsageError(
       `--compress needs Node 22.15 or newer; this is ${process.versions.node}. Leave it out, and the vault compresses; or pipe through zstd.`,
@@ -94,7 +91,8 @@ function checkOptions(paths: readonly string[], options: PushOptions): void {
 
 /** Upload-Metadata beside the name. */
 function metadataOf({ job, level, compression, compress, recipient, sha256 }: PushOptions): Record<string, string> {
-  const forVault = compress ? { compression: 'none' } : { level, compression };
+  // Frames as the vault has them, which it stores as they come; a level or a compression would make it encode anew.
+  const forVault = compress ? { content_encoding: 'zstd' } : { level, compression };
   const given = Object.entries({ job_id: job, recipient: recipient?.join(','), sha256, ...forVault });
   return Object.fromEntries(given.flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]])));
 }
@@ -144,7 +142,8 @@ async function show(session: Session, receipt: Receipt): Promise<void> {
   if (session.json) return printJson(receipt);
   if (session.quiet) return print(`${receipt.backup_id}\n`);
   const { filename, backup_id, file_size, stored_size, compression, checksum, download_url } = receipt;
-  const how = compression.codec === 'none' ? 'as it came' : `${compression.codec} ${compression.level}`;
+  const { codec, level } = compression;
+  const how = codec === 'none' ? 'as it came' : level === null ? codec : `${codec} ${level}`;
   await print(
     [
       filename,

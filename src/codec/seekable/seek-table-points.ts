@@ -1,5 +1,5 @@
 /** Seek tables of stored files as points to seek: read with few requests, and believed in nothing that can be checked. */
-import { MAX_SEEK_TABLE_BYTES } from '../../shared/limits.ts';
+import { FRAME_BYTES, MAX_SEEK_TABLE_BYTES } from '../../shared/limits.ts';
 import type { ByteSpan, SeekPoints } from '../../shared/seek-points.ts';
 import { MalformedZstd } from '../zstd/malformed-zstd.ts';
 import { parseSeekTable, parseSeekTableFooter, type SeekEntry, seekTableBytes } from './seek-table.ts';
@@ -27,7 +27,7 @@ export async function readStoredPoints(readBytes: ReadBytes, stored: StoredForm)
 
 /**
  * The seek table of a file in our stored form, from one read of its tail. Throws MalformedZstd where it is not one for
- * that file: frames, sizes and the equal content of all frames but the last are checked.
+ * that file: frames and sizes are checked.
  */
 export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm): Promise<StoredTable> {
   const { storedBytes, frames } = stored;
@@ -43,7 +43,7 @@ export async function readStoredTable(readBytes: ReadBytes, stored: StoredForm):
     throw new MalformedZstd('the seek table has another number of frames', storedBytes - tailBytes);
   }
   const entries = parseSeekTable(tail.subarray(tailBytes - footer.tableBytes));
-  checkEqualFrames(entries, storedBytes - footer.tableBytes);
+  checkFrameContents(entries, storedBytes - footer.tableBytes);
   return { entries, points: seekPoints(entries, stored) };
 }
 
@@ -79,12 +79,11 @@ export function seekPoints(
   return { encoded, content, encodedBytes: at, contentBytes: from };
 }
 
-/** All frames of our stored form hold the same, but the last, which may hold less, and holds nothing only where it is alone. */
-function checkEqualFrames(entries: readonly SeekEntry[], tableOffset: number): void {
-  const full = entries[0]?.contentBytes ?? 0;
-  entries.forEach(({ contentBytes }, i) => {
-    const last = i === entries.length - 1;
-    const fits = last ? contentBytes <= full && (contentBytes > 0 || i === 0) : contentBytes === full;
-    if (!fits) throw new MalformedZstd('the seek table has frames of unequal content', tableOffset);
-  });
+/** Frames of our stored form hold at most FRAME_BYTES, and nothing only where the frame is alone. */
+function checkFrameContents(entries: readonly SeekEntry[], tableOffset: number): void {
+  for (const { contentBytes } of entries) {
+    if (contentBytes > FRAME_BYTES || (contentBytes === 0 && entries.length > 1)) {
+      throw new MalformedZstd(`the seek table has a frame of ${contentBytes} bytes of content`, tableOffset);
+    }
+  }
 }

@@ -6,6 +6,7 @@ import { checkLevel } from '../levels.ts';
 import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from '../zstd/engine.ts';
 import { CHECKSUM_BYTES } from '../zstd/frame-header.ts';
+import type { WholeFrame } from '../zstd/zstd-decode.ts';
 import { encodeSeekTable, type SeekEntry } from './seek-table.ts';
 
 export interface SeekableEncodeOptions {
@@ -14,6 +15,8 @@ export interface SeekableEncodeOptions {
   readonly level: number;
   /** Chooses the level of each frame, up to `level`. Without it all have that. */
   readonly pace?: CompressionPace;
+  /** Returns the frame that a chunk of content came in, to be stored as it is; null where the content is to be compressed. */
+  readonly keptFrame?: (content: Uint8Array) => WholeFrame | null;
   /** Content of a frame, in bytes; at most FRAME_BYTES, its default. */
   readonly frameBytes?: number;
   /** Told once, after the last piece was made: the frames that hold the content (the seek table is none of them). */
@@ -23,17 +26,13 @@ export interface SeekableEncodeOptions {
 /**
  * The stored form: independent zstd frames of `frameBytes` of content, fewer in the last, and the seek table. Content
  * of no bytes is one empty frame, so that every stored object is a zstd file. Pieces of input that are frames already
- * are compressed where they lie; others are gathered in one buffer of `frameBytes`.
+ * are compressed where they lie; others are gathered in one buffer of `frameBytes`. With `keptFrame` frames may have any
+ * content up to `frameBytes`.
  *
  * Throws LevelUnsupported at once. A frame's memory is given back when the next one is pulled.
  */
-export function seekableEncode({
-  engine,
-  level,
-  pace,
-  frameBytes = FRAME_BYTES,
-  onFrames,
-}: SeekableEncodeOptions): Stage {
+export function seekableEncode(options: SeekableEncodeOptions): Stage {
+  const { engine, level, pace, keptFrame, frameBytes = FRAME_BYTES, onFrames } = options;
   checkLevel(level, engine);
   return async function* seekableEncoded(source) {
     const entries: SeekEntry[] = [];
@@ -43,7 +42,14 @@ export function seekableEncode({
     };
     const compressor = pacedCompressor(engine, (bytes) => pace?.next(bytes) ?? level);
     try {
-      for await (const content of framesOf(source, frameBytes)) {
+      for await (const next of framesOf(source, frameBytes, keptFrame)) {
+        if ('kept' in next) {
+          const { bytes, content, hasChecksum } = next.kept;
+          entries.push(seekEntry(bytes, content.length, hasChecksum));
+          yield bytes;
+          continue;
+        }
+        const { content } = next;
         const frame = plainBytes(noted(await compressor.compress(content), content.length));
         yield frame;
         release(frame);
@@ -65,15 +71,29 @@ export function seekEntry(frame: Uint8Array, contentBytes: number, hasChecksum: 
   return { ...entry, checksum: end.getUint32(0, true) };
 }
 
-/** Pieces of `frameBytes` exactly, but the last; only what does not come in that size is copied. */
-async function* framesOf(source: Pieces, frameBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+/** What becomes a frame: content to compress, or a frame that came and is kept. */
+type NextFrame = { readonly content: Uint8Array } | { readonly kept: WholeFrame };
+
+/** Content of `frameBytes` exactly, but the last and what precedes a kept frame; only other sizes are copied. */
+async function* framesOf(
+  source: Pieces,
+  frameBytes: number,
+  keptFrame: SeekableEncodeOptions['keptFrame'],
+): AsyncGenerator<NextFrame, void, undefined> {
   let gathered: Uint8Array | undefined;
   let filled = 0;
   for await (const piece of source) {
+    const kept = keptFrame?.(piece);
+    if (kept) {
+      if (gathered && filled > 0) yield { content: gathered.subarray(0, filled) };
+      filled = 0;
+      yield { kept };
+      continue;
+    }
     let at = 0;
     while (at < piece.length) {
       if (filled === 0 && piece.length - at >= frameBytes) {
-        yield piece.subarray(at, at + frameBytes);
+        yield { content: piece.subarray(at, at + frameBytes) };
         at += frameBytes;
         continue;
       }
@@ -84,9 +104,9 @@ async function* framesOf(source: Pieces, frameBytes: number): AsyncGenerator<Uin
       filled += taken;
       if (filled < frameBytes) continue;
       filled = 0;
-      yield gathered;
+      yield { content: gathered };
     }
   }
-  if (gathered && filled > 0) yield gathered.subarray(0, filled);
+  if (gathered && filled > 0) yield { content: gathered.subarray(0, filled) };
   if (gathered) release(gathered);
 }

@@ -35,6 +35,8 @@ export interface ZstdDecodeOptions {
   readonly maxBytes: number;
   /** Told of every frame before any of its content is given; what it throws ends the decoding. Skippable frames are none. */
   readonly onFrame?: (frame: FrameStart) => void;
+  /** Called with each frame that is decoded at once, when its content is about to be given. */
+  readonly onWholeFrame?: (frame: WholeFrame) => void;
   /**
    * Told of every frame, skippable frame and block; what it throws ends the decoding. Each takes time also where it
    * holds nothing, and may be three bytes: who decodes what strangers send, counts them.
@@ -45,6 +47,15 @@ export interface ZstdDecodeOptions {
    * `engine.oneShotBytes`, its default. Larger frames are decoded in groups of blocks, with their window in memory.
    */
   readonly oneShotBytes?: number;
+}
+
+/** A frame that was decoded at once. Its bytes are valid until the next pull. */
+export interface WholeFrame {
+  readonly bytes: Uint8Array;
+  /** The chunk that is given. */
+  readonly content: Uint8Array;
+  /** RFC 8878, section 3.1.1. */
+  readonly hasChecksum: boolean;
 }
 
 /** A frame as it is met. Offsets count from the start of the source, and of what it decodes to. */
@@ -61,7 +72,8 @@ export interface FrameStart {
  * The content of a zstd file. Throws MalformedZstd or ZstdTooLarge; what was given before that is content from before
  * the fault (whole frames, or the checked part of a large one). Holds a frame's compressed bytes and its content.
  */
-export function zstdDecode({ engine, maxBytes, onFrame, onStep, oneShotBytes }: ZstdDecodeOptions): Stage {
+export function zstdDecode(options: ZstdDecodeOptions): Stage {
+  const { engine, maxBytes, onFrame, onWholeFrame, onStep, oneShotBytes } = options;
   const largestOneShot = Math.min(engine.oneShotBytes, oneShotBytes ?? engine.oneShotBytes);
   return async function* zstdDecoded(source) {
     const reader = new ByteReader(source);
@@ -77,7 +89,7 @@ export function zstdDecode({ engine, maxBytes, onFrame, onStep, oneShotBytes }: 
         const encodedOffset = reader.position;
         const encodedEnd = await frameEnd(reader, frame, largestOneShot, onStep);
         onFrame?.({ encodedOffset, encodedEnd, contentOffset: made, contentBytes: frame.contentBytes });
-        for await (const piece of decodeFrame(reader, frame, engine, encodedEnd, onStep)) {
+        for await (const piece of decodeFrame(reader, frame, engine, encodedEnd, { onStep, onWholeFrame })) {
           made += piece.length;
           if (made > maxBytes) throw new ZstdTooLarge(maxBytes);
           yield piece;
@@ -107,7 +119,7 @@ async function* decodeFrame(
   frame: ZstdFrameHeader,
   engine: ZstdEngine,
   encodedEnd: number | null,
-  onStep?: () => void,
+  { onStep, onWholeFrame }: Pick<ZstdDecodeOptions, 'onStep' | 'onWholeFrame'>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { contentBytes } = frame;
   if (contentBytes === null || encodedEnd === null) return yield* decodeInGroups(reader, frame, engine, onStep);
@@ -115,8 +127,10 @@ async function* decodeFrame(
   const whole = reader.buffered.subarray(0, frameBytes);
   const content = await countedFrom(reader.position, () => engine.decompressFrame(whole, contentBytes));
   reader.consume(frameBytes);
+  const plain = plainBytes(content);
+  onWholeFrame?.({ bytes: whole, content: plain, hasChecksum: frame.hasChecksum });
   try {
-    yield plainBytes(content);
+    yield plain;
   } finally {
     // Also where the consumer leaves: who fetches one file wants a few bytes of a frame, and leaves it each time.
     release(content);

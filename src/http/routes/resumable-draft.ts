@@ -5,7 +5,7 @@ import { VaultError } from '../../shared/errors.ts';
 import { parseFlag } from '../../shared/units.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needs, uploadAccess } from '../auth.ts';
-import { checkIsNoForm } from '../body-headers.ts';
+import { checkIsNoForm, checkNotEncoded } from '../body-headers.ts';
 import { bytesField, completeField, DRAFT_INTEROP_VERSION, limitsField, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { NothingHere } from '../problem.ts';
 import {
@@ -57,7 +57,12 @@ class NotPartialUpload extends VaultError {
 }
 
 /** What the vault finds once all content is here: an answer to the upload as a whole, and no reason to resume it. */
-const OF_THE_WHOLE: readonly string[] = ['checksum-mismatch', 'stored-data-corrupt'];
+const OF_THE_WHOLE: readonly string[] = [
+  'checksum-mismatch',
+  'stored-data-corrupt',
+  'malformed-zstd',
+  'malformed-gzip',
+];
 
 /**
  * The IETF's draft of resumable uploads, a thin adapter of upload sessions like tus: see draft-headers.ts for its version
@@ -103,6 +108,7 @@ async function create(c: AppContext): Promise<Response> {
     options: {},
     query: UploadQuery,
     client_metadata: null,
+    content_encoding: c.req.header('content-encoding'),
     length,
   });
   const { backup_id } = view;
@@ -129,6 +135,10 @@ async function retrieve(c: AppContext): Promise<Response> {
 /** "Upload Append". */
 async function append(c: AppContext): Promise<Response> {
   const access = await uploadAccess(c, DraftAppendQuery);
+  checkNotEncoded(
+    c.req.raw.headers,
+    'Content is appended as it is. The request that creates the upload names its encoding.',
+  );
   if (mediaType(c) !== PARTIAL_UPLOAD) throw new NotPartialUpload();
   const offset = bytesField(c.req.header('upload-offset'));
   if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the content begins.');

@@ -29,8 +29,8 @@ const creation = z.object({
   'Upload-Metadata': z.string().openapi({
     description:
       'Pairs of a key and a value in base64, separated by commas. `filename` is required. `filetype`, `job_id`, ' +
-      '`level`, `compression`, `sha256` and `recipient` mean what they mean for PUT /backup/upload. HEAD returns the ' +
-      'header as it was sent',
+      '`level`, `compression`, `sha256`, `recipient` and `allow_empty` mean what they mean for PUT /backup/upload; ' +
+      '`content_encoding` is its Content-Encoding, of the whole file. HEAD returns the header as it was sent',
     example: 'filename d2ViMS50YXI=',
   }),
   'Upload-Checksum': checksum.optional(),
@@ -119,6 +119,13 @@ export const GONE_CODES = ['not-found', 'upload-failed', 'upload-gone', 'upload-
 export const APPEND_CODES = [
   ...GONE_CODES,
   'invalid-upload-header',
+  'partial-upload',
+  'empty-upload',
+  'unsupported-encoding',
+  'malformed-zstd',
+  'malformed-gzip',
+  'checksum-unsupported',
+  'chunk-checksum-mismatch',
   'upload-stalled',
   'job-superseded',
   'upload-superseded',

@@ -3,6 +3,7 @@ import { isSigned } from '../../links/signed-link.ts';
 import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
+import { checkNotEncoded } from '../body-headers.ts';
 import { nearMiss } from '../nearest.ts';
 import {
   appendPiece,
@@ -43,6 +44,9 @@ class NotAPiece extends VaultError {
     super('unsupported-media-type', `A piece comes as "Content-Type: ${TUS_MEDIA_TYPE}".`);
   }
 }
+
+const ENCODING_ADVICE =
+  'A chunk is sent as it is. If the whole file is encoded, create the upload with content_encoding in Upload-Metadata.';
 
 const OF_AN_UPLOAD = 'GET, HEAD, PATCH, DELETE, OPTIONS';
 
@@ -92,6 +96,7 @@ async function create(c: AppContext): Promise<Response> {
   checkKeys(metadata);
   const withPiece = c.req.raw.body !== null && c.req.header('content-length') !== '0';
   if (withPiece) checkMediaType(c);
+  checkNotEncoded(c.req.raw.headers, ENCODING_ADVICE);
   const digests = [...parseChecksum(c.req.header('upload-checksum')), ...chunkDigests(c)];
   if (!withPiece) checkNoDigests(digests);
   const named = (key: string) => textOf(metadata, key);
@@ -101,6 +106,7 @@ async function create(c: AppContext): Promise<Response> {
     options: Object.fromEntries(UPLOAD_OPTION_NAMES.map((name) => [name, named(name)])),
     query: TusQuery,
     client_metadata: given ?? null,
+    content_encoding: named('content_encoding'),
     length,
   });
   const id = view.backup_id;
@@ -114,7 +120,7 @@ async function create(c: AppContext): Promise<Response> {
   return answer(c, 201, after);
 }
 
-const METADATA_KEYS = ['filename', 'name', 'filetype', ...UPLOAD_OPTION_NAMES];
+const METADATA_KEYS = ['content_encoding', 'filename', 'name', 'filetype', ...UPLOAD_OPTION_NAMES];
 
 /** Keys of the metadata are the client's own, so only a near miss of one that the vault reads is taken for a slip. */
 function checkKeys(metadata: ReadonlyMap<string, unknown>): void {
@@ -144,6 +150,7 @@ async function headOrStatus(c: AppContext): Promise<Response> {
 
 async function patch(c: AppContext): Promise<Response> {
   const access = await uploadAccess(c);
+  checkNotEncoded(c.req.raw.headers, ENCODING_ADVICE);
   checkMediaType(c);
   const offset = bytesIn('Upload-Offset', c.req.header('upload-offset'));
   if (offset === null) throw new InvalidUploadHeader('Upload-Offset: say where the piece begins.');

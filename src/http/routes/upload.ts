@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { parseContentEncoding } from '../../codec/content-encoding.ts';
 import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -47,12 +48,17 @@ const putUpload = createRoute({
   path: '/backup/upload/{filename}',
   operationId: 'uploadFile',
   summary: 'Upload a file as the raw body',
-  description: 'With or without Content-Length. A signed upload link is such a URL, for one upload.',
+  description:
+    'With or without Content-Length. A signed upload link is such a URL, for one upload. `Content-Encoding: zstd`, `gzip`, or ' +
+    'one over the other says that the body is an encoding of the file: it is decoded, and the receipt is that of the file. ' +
+    '`Content-MD5`, `Content-Digest` and `Repr-Digest` are compared with the bytes as sent.',
   tags: ['Uploads'],
   ...forTokenOrLink('write'),
   request: {
     params: z.object({
-      filename: z.string().openapi({ description: 'Must end in one of the allowed suffixes', example: 'web1.tar' }),
+      filename: z
+        .string()
+        .openapi({ description: 'Of any suffix, unless ALLOWED_SUFFIXES restricts them', example: 'web1.tar' }),
     }),
     query: LinkUploadQuery,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
@@ -93,10 +99,11 @@ export function uploadRoutes(app: App): void {
       const { headers } = c.req.raw;
       checkQuery(c, LinkUploadQuery);
       checkIsWhole(headers);
-      checkNotEncoded(headers, 'Send the file as it is.');
       checkIsNoForm(headers.get('content-type'));
       const options = uploadOptionsOf(queryText(c));
-      return { body: checkedBody(c), order: orderOf(c, decodePath(name), options, c.req.header('content-type')) };
+      const codings = parseContentEncoding(headers.get('content-encoding'));
+      const body = checkedBody(c);
+      return { body, order: orderOf(c, decodePath(name), options, c.req.header('content-type'), codings) };
     });
     const total = contentLength(c);
     const ending = async () => {
@@ -114,7 +121,7 @@ async function storeForm(c: AppContext, body: ReturnType<typeof checkedBody>) {
     openForm(body.pieces, c.req.header('content-type') ?? '', contentLength(c)),
   );
   const order = await orTellJob(c, 'upload', c.req.query('job_id') ?? form.fields.job_id, () =>
-    orderOf(c, form.file.filename, joinOptions(queryText(c), form.fields), form.file.contentType),
+    orderOf(c, form.file.filename, joinOptions(queryText(c), form.fields), form.file.contentType, []),
   );
   return store(c, {
     ...order,

@@ -1,7 +1,10 @@
 import { releaseLinksOf } from '../../catalogue/upload-links.ts';
 import type { JobPublisher } from '../../progress/publisher.ts';
-import { MEMORY } from '../../shared/limits.ts';
+import { DECODE_BYTES, MEMORY } from '../../shared/limits.ts';
+import { sentKey } from '../../store/object-keys.ts';
+import type { OpenUpload } from '../../store/object-store.ts';
 import { commitBackup, rollBack } from '../commit-backup.ts';
+import { decodeSent } from './decode-sent.ts';
 import { readBack } from './read-back.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
@@ -66,14 +69,20 @@ async function verify(
     report(job, record, 'verifying', bytes);
   };
   report(job, record, 'verifying', 0);
-  const share = await rooms.budget.reserve(MEMORY.operations.readback.budgetBytes, signal);
+  const share = await rooms.budget.reserve(finishingBytes(rooms, record), signal);
   try {
     // Of a try before, which died: it would hold its parts for a week.
-    if (store.indexOpen) await rooms.store.abortUpload(store.indexOpen);
-    const noteOpen = async (open: StoredObject['open'] & object) => {
+    for (const open of [store.decodedOpen, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
+    const noteIndex = async (open: OpenUpload) => {
       store.indexOpen = open;
     };
-    const backup = await readBack(rooms, record, stored, store.sealing, onRead, noteOpen);
+    const noteData = async (open: OpenUpload) => {
+      store.decodedOpen = open;
+    };
+    const backup =
+      record.codings.length > 0
+        ? await decodeSent(rooms, record, { onRead, noteData, noteIndex, signal })
+        : await readBack(rooms, record, stored, store.sealing, onRead, noteIndex);
     signal.throwIfAborted();
     // An end that `signal` asks for after that comes too late: the backup is listed.
     await commitBackup(rooms, backup, signal);
@@ -81,6 +90,13 @@ async function verify(
   } finally {
     share.release();
   }
+}
+
+/** What decoding an encoding holds, or reading an object back. */
+function finishingBytes({ engine }: SessionRooms, { codings, level }: UploadRecord): number {
+  const { upload, readback } = MEMORY.operations;
+  if (codings.length === 0) return readback.budgetBytes;
+  return upload.budgetBytes + DECODE_BYTES + engine.contextBytes(level);
 }
 
 function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'verifying', current: number): void {
@@ -97,10 +113,11 @@ function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'ver
 export async function settleUpload(rooms: SessionRooms, store: SessionStore): Promise<void> {
   const { phase, backup_id } = store.known;
   if (phase === 'failed') {
-    const open = [store.open, store.indexOpen].filter((each) => each !== null);
+    const open = [store.open, store.decodedOpen, store.indexOpen].filter((each) => each !== null);
     if ((await rollBack(rooms, backup_id, open)) === 'kept') store.record = kept(store.known);
     else await releaseLinksOf(rooms.catalogue, backup_id);
   }
+  if (store.known.codings.length > 0) await rooms.store.remove([sentKey(backup_id)]);
   await tellEnd(rooms, store.known);
   store.transaction(() => {
     store.dropContent();

@@ -11,7 +11,7 @@ import type { ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionWriter } from './session-writer.ts';
-import { checkFits, type PieceOrder, UploadTooLong } from './upload-record.ts';
+import { checkFits, mostBytesOf, type PieceOrder, UploadTooLong } from './upload-record.ts';
 
 /** What a sender says of its piece. `length` is that of the upload, also where an earlier piece had told it. */
 export interface Piece extends PieceOrder {
@@ -98,12 +98,12 @@ export class PieceRun {
     }
     this.#writer = writer;
     const { bytes, length } = this.#piece;
-    const mostBytes = bytes ?? (length ?? record.max_bytes) - writer.offset;
+    const mostBytes = bytes ?? (length ?? mostBytesOf(record)) - writer.offset;
     const { engine, cpuLimitMs: limitMs } = this.#rooms;
     writer.paceBy(new CompressionPace({ engine, level: record.level, limitMs, mostBytes }));
     const report = () => publish(writer.offset, writer.encodedBytes);
     try {
-      await this.#receive(writer, record.max_bytes, body, report);
+      await this.#receive(writer, mostBytesOf(record), body, report);
       // While the last parts are on their way, and before something is written that all calls would wait for.
       const told = job.pause();
       await writer.settleMost();

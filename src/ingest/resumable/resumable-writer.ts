@@ -9,7 +9,7 @@ import type { FrameCompressor, ZstdEngine } from '../../codec/zstd/engine.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
-import { dataKey } from '../../store/object-keys.ts';
+import { dataKey, sentKey } from '../../store/object-keys.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { ResumableParts } from './resumable-parts.ts';
 import type { SessionStore } from './session-store.ts';
@@ -62,14 +62,17 @@ export class ResumableWriter {
   constructor(objects: ObjectStore, store: SessionStore, engine: ZstdEngine, order: SessionOrder, from: Written) {
     this.#store = store;
     this.#engine = engine;
-    this.#order = order;
+    const isEncoded = order.codings.length > 0;
+    // An encoding is kept as it was sent until the upload ends, and is decoded then (decode-sent.ts).
+    this.#order = isEncoded ? { ...order, compression: 'none', recipients: [] } : order;
+    const key = (isEncoded ? sentKey : dataKey)(order.backup_id);
     this.#offset = this.#keptTo = from.offset;
     this.#crc32 = from.crc32;
     this.#compressed = from.compressed;
     this.#frames = from.frames;
     this.#lowestLevel = from.lowest_level;
     const stands = { bytes: from.encoded_bytes, parts: from.parts };
-    this.#parts = new ResumableParts(objects, store, dataKey(order.backup_id), stands, () => this.#checkFence());
+    this.#parts = new ResumableParts(objects, store, key, stands, () => this.#checkFence());
     this.#sealing = store.sealing;
     if (this.#sealing) this.#sealer = AgeSealer.resume(this.#sealing);
     if (from.compressed === false) return;

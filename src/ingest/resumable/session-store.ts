@@ -73,6 +73,15 @@ export class SessionStore {
     this.#storage.kv.put('index-open', open);
   }
 
+  /** The multipart upload of the object that is decoded from what was sent, where it is large. */
+  get decodedOpen(): OpenUpload | null {
+    return this.#storage.kv.get<OpenUpload>('decoded-open') ?? null;
+  }
+
+  set decodedOpen(open: OpenUpload) {
+    this.#storage.kv.put('decoded-open', open);
+  }
+
   /** The number that the next part gets, noted before it is sent: no number is ever given to a second part. */
   get nextPartNumber(): number {
     return this.#storage.kv.get<number>('next-part-number') ?? 1;

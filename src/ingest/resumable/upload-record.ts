@@ -7,6 +7,7 @@
  * Transitions take a record and give a new one, or throw what refuses them. The session (upload-session.ts) stores it.
  */
 import type { Compression } from '../../catalogue/backups.ts';
+import { type ContentCoding, mostSentBytes } from '../../codec/content-encoding.ts';
 import type { ExpectedDigest } from '../../codec/digest.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { SESSION_KEPT_MS } from '../../shared/limits.ts';
@@ -21,6 +22,13 @@ export interface SessionOrder {
   readonly content_type: string;
   readonly level: number;
   readonly compression: 'auto' | 'zstd' | 'none';
+  /**
+   * How the bytes encode the file; none: they are the file. An encoding is stored as it was sent and decoded at the end,
+   * because no state of a decoder can be kept between two requests (docs/decisions/0019-content-encoding.md).
+   */
+  readonly codings: readonly ContentCoding[];
+  /** Whether zstd frames of the sender that have the stored form are stored as they came. */
+  readonly keep_frames: boolean;
   /** age recipients that the sender named, or null; then those that are meant where the content is no age file already. */
   readonly recipients: readonly string[] | null;
   readonly default_recipients: readonly string[];
@@ -161,7 +169,7 @@ export class UploadFailed extends VaultError {
 }
 
 export function newUpload(order: SessionOrder, length: number | null): UploadRecord {
-  checkLength(length, order.max_bytes);
+  checkLength(length, mostBytesOf(order));
   return {
     ...order,
     phase: length === 0 ? 'storing' : 'receiving',
@@ -188,7 +196,8 @@ export function living(record: UploadRecord): UploadRecord {
  * welcome: it repeats a question whose answer was lost.
  */
 export function admitPiece(record: UploadRecord, piece: PieceOrder): UploadRecord {
-  const { length, written, max_bytes } = living(record);
+  const { length, written } = living(record);
+  const max_bytes = mostBytesOf(record);
   if (piece.offset !== written.offset) throw new OffsetMismatch(written.offset, piece.offset);
   if (piece.length !== null && length !== null && piece.length !== length) throw new LengthDiffers(length);
   const known = length ?? piece.length;
@@ -198,6 +207,11 @@ export function admitPiece(record: UploadRecord, piece: PieceOrder): UploadRecor
   }
   checkFits(written.offset + (piece.bytes ?? 0), known, max_bytes);
   return known === length ? record : { ...record, length: known };
+}
+
+/** The most bytes that this upload may send. */
+export function mostBytesOf({ max_bytes, codings }: SessionOrder): number {
+  return mostSentBytes(max_bytes, codings);
 }
 
 /** Throws {@link UploadTooLong} where content would reach beyond what was announced, or beyond the cap. */

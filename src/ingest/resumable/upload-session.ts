@@ -310,7 +310,9 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       const final = [StoredOtherwise, ChecksumMismatch, DigestMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
         (kind) => error instanceof kind,
       );
-      return final && error instanceof VaultError ? { code: error.code, detail: error.message } : null;
+      return error instanceof VaultError && (final || FAULTS_OF_THE_FILE.has(error.code))
+        ? { code: error.code, detail: error.message }
+        : null;
     }
 
     /** Work that the alarm takes up again where it fails now. */
@@ -357,6 +359,14 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     }
   };
 }
+
+/** What decoding finds wrong with an encoded file. Its bytes came as they are, so another try finds the same. */
+const FAULTS_OF_THE_FILE: ReadonlySet<ErrorCode> = new Set([
+  'malformed-zstd',
+  'malformed-gzip',
+  'file-too-large',
+  'empty-upload',
+]);
 
 const TERMINATED = { code: 'upload-gone', detail: 'The upload was terminated, and nothing of it was kept.' } as const;
 const CANCELLED = {

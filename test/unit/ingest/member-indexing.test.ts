@@ -29,6 +29,8 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     token_id: null,
     level: 1,
     compression: 'none',
+    codings: [],
+    keep_frames: false,
     recipients: null,
     allow_empty: true,
     max_bytes: 64 * MIB,

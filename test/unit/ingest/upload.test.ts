@@ -38,6 +38,8 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     token_id: null,
     level: 1,
     compression: 'none',
+    codings: [],
+    keep_frames: false,
     recipients: null,
     allow_empty: false,
     max_bytes: 64 * MIB,

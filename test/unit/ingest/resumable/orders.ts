@@ -21,6 +21,8 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
     token_id: null,
     level: 1,
     compression: 'none',
+    codings: [],
+    keep_frames: false,
     recipients: null,
     default_recipients: [],
     sha256: null,

@@ -239,6 +239,8 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     token_id: null,
     level: 1,
     compression,
+    codings: [],
+    keep_frames: false,
     recipients: null,
     allow_empty: false,
     max_bytes: 64 * MIB,

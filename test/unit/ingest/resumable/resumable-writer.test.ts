@@ -190,6 +190,8 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
     token_id: null,
     level: 1,
     compression,
+    codings: [],
+    keep_frames: false,
     recipients: null,
     allow_empty: false,
     max_bytes: 64 * MIB,
