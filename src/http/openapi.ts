@@ -123,8 +123,10 @@ export function withoutBody(responses: Responses): Responses {
 
 /** Describes HEAD beside GET: the router answers it by the same handler. */
 export function describeHead(app: App, get: RouteConfig): void {
+  // The registry publishes every property that it is given.
+  const { middleware: _, ...described } = get;
   app.openAPIRegistry.registerPath({
-    ...get,
+    ...described,
     method: 'head',
     operationId: `${get.operationId}Head`,
     summary: `${get.summary}: headers only`,

@@ -129,6 +129,9 @@ describe('the OpenAPI document', () => {
       const { operation } = one;
       const which = named(one);
       expect(operation.operationId, which).toMatch(/^[a-z][A-Za-z]+$/);
+      const published = ['operationId', 'summary', 'description', 'tags', 'security', 'x-scope', 'x-codeSamples'];
+      const others = Object.keys(operation).filter((key) => !published.includes(key));
+      for (const key of others) expect(['parameters', 'requestBody', 'responses'], which).toContain(key);
       expect(
         operation.tags.filter((tag) => tags.includes(tag)),
         which,
