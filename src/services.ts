@@ -16,6 +16,7 @@ import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
 import type { JobDeps } from './progress/progress-room.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
+import { HolderLimit } from './shared/holder-limit.ts';
 import { IsolateBudget } from './shared/isolate-budget.ts';
 import { type IsolateMemory, isolateMemory } from './shared/isolate-memory.ts';
 import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
@@ -45,6 +46,8 @@ export interface Services {
   readonly readerLimits: PeerLimits;
   readonly defaultRecipients: readonly string[];
   readonly uploadRate: number | null;
+  /** The transfers of each token or link in this isolate. */
+  readonly transfers: HolderLimit;
   /** What a sender must send to be waited for. */
   readonly senderLimits: PeerLimits;
   readonly cpuLimitMs: number;
@@ -63,6 +66,9 @@ const engine = selectEngine(parseEngine(Reflect.get(startEnv, 'ZSTD_ENGINE')));
 /** One for the isolate, as its memory is. */
 const memory = isolateMemory();
 const budget = new IsolateBudget(MEMORY.isolateBytes - engine.heapBytes);
+
+/** One for the isolate, since its memory is what they share. */
+const transfers = new HolderLimit();
 
 const made = new WeakMap<object, Services>();
 
@@ -87,6 +93,7 @@ export function services(env: Env): Services {
     readerLimits: { idleMs: config.downloadIdleMs, minRate: config.minRate },
     defaultRecipients: config.defaultRecipients.map(checkRecipient),
     uploadRate: config.uploadRate,
+    transfers,
     senderLimits: { idleMs: config.uploadIdleMs, minRate: config.minRate },
     cpuLimitMs: config.cpuLimitMs,
     indexes: new LRUCache<string, MemberIndex>({

@@ -1,6 +1,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Env, Services } from '../services.ts';
+import type { Share } from '../shared/isolate-memory.ts';
 
 export type Scope = 'read' | 'write' | 'admin';
 
@@ -20,6 +21,8 @@ export interface AppEnv {
     credential?: Credential;
     /** Whose request this is, a token or a link. Absent until its credential was verified. */
     holder?: string;
+    /** The place of this request among the transfers of its holder, while it has one. */
+    transfer?: Share | undefined;
     /** What went wrong, for the log. */
     failure: unknown;
   };

@@ -23,6 +23,7 @@ import { tokenRoutes } from './routes/tokens.ts';
 import { tusRoutes, withTusHeaders } from './routes/tus.ts';
 import { uploadRoutes } from './routes/upload.ts';
 import { verifyRoutes } from './routes/verify.ts';
+import { endTransfer } from './transfers.ts';
 import { refusal } from './validation.ts';
 
 const EXPOSED = [
@@ -72,6 +73,7 @@ export function createApp(): App {
     const began = Date.now();
     c.set('requestId', ulid());
     await next();
+    endTransfer(c);
     finish(c);
     logRequest(c, Date.now() - began);
   });
@@ -114,7 +116,7 @@ export function createApp(): App {
 /**
  * Every failure ends here. A client with a valid credential may still send: the rest of its body is read and dropped,
  * since an answer in the middle of a body gets lost. The body of a stranger is left untouched, which holds nothing and
- * lets the answer through as well; a part of it must not be read (docs/decisions/0021-refusals.md).
+ * lets the answer through as well; a part of it must not be read (docs/decisions/0021-refusals-and-deadlines.md).
  */
 async function refuse(error: Error, c: AppContext): Promise<Response> {
   c.set('failure', error);

@@ -8,6 +8,7 @@ import type { AppContext } from './app-env.ts';
 import { evaluateConditions } from './conditional.ts';
 import { INERT_HEADERS } from './content-type.ts';
 import { parseRange } from './range.ts';
+import { beginTransfer, transferUntil } from './transfers.ts';
 
 export interface ByteRepresentation {
   /** Everything that describes it; `etag` and `last-modified` among them. */
@@ -25,10 +26,13 @@ export interface ByteRepresentation {
   open(span: ByteSpan | undefined): Promise<ByteStream>;
 }
 
-/** The client of this request, as a body's reader: it shares turns with the other requests of its token or link. */
+/**
+ * The client of this request, as a body's reader: it shares turns with the other requests of its token or link, among
+ * whose transfers it counts. Throws TooManyTransfers.
+ */
 export function readerOf(c: AppContext): Reader {
-  const link = `link ${new URL(c.req.url).searchParams.get('signature')}`;
-  return { holder: c.get('credential')?.token_id ?? link, keepAlive: (pump) => c.executionCtx.waitUntil(pump) };
+  beginTransfer(c);
+  return { holder: c.get('holder') ?? '', keepAlive: (pump) => transferUntil(c, pump) };
 }
 
 const DAMAGE_HEADER = 'coldstream-damage';

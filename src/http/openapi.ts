@@ -73,6 +73,7 @@ export const UPLOAD_CODES = [
   'invalid-upload-header',
   'checksum-unsupported',
   'checksum-mismatch',
+  'too-many-transfers',
   'upload-interrupted',
   'stored-data-corrupt',
   'storage-failed',

@@ -16,6 +16,7 @@ import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';
 import { contentLength } from './request-body.ts';
 import type { TusQuery, UploadQuery } from './schemas.ts';
+import { beginTransfer } from './transfers.ts';
 import { InvalidUploadHeader } from './tus-headers.ts';
 import { orderOf, uploadOptionsOf, withLink } from './upload-order.ts';
 import { checkQuery, joinOptions, queryText } from './validation.ts';
@@ -106,6 +107,7 @@ export async function appendPiece(
   body = c.req.raw.body,
 ): Promise<SessionView> {
   checkIsWhole(c.req.raw.headers);
+  beginTransfer(c);
   const order = { ...piece, bytes: pieceBytes(c) };
   const appending = c.get('services').uploads.append(uploadId, access, order, body);
   c.executionCtx.waitUntil(appending.catch(() => undefined));

@@ -2,6 +2,7 @@ import {
   DEFAULT_CPU_LIMIT_MS,
   DEFAULT_IMPORT_QUERIES,
   DEFAULT_MAX_FILE_BYTES,
+  DEFAULT_MAX_TRANSFERS,
   DEFAULT_MIN_RATE,
   DEFAULT_PEER_IDLE_MS,
   MAX_CPU_LIMIT_MS,
@@ -41,6 +42,8 @@ export interface Config {
   readonly minRate: number;
   /** `CPU_LIMIT`: what the platform lets one request compute, in ms here. Default 300 s, as `cpu_ms` of wrangler.toml; at most an hour. */
   readonly cpuLimitMs: number;
+  /** `MAX_TRANSFERS_PER_TOKEN`: transfers that one token or link may have in one isolate at a time. Default 64. */
+  readonly maxTransfers: number;
   /** `RESUMABLE_DRAFT`: a flag that adds the IETF's draft of resumable uploads beside tus. */
   readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
@@ -72,6 +75,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     uploadTtlMs: parseMs('UPLOAD_TTL', text('UPLOAD_TTL'), MAX_UPLOAD_TTL_MS) ?? MAX_UPLOAD_TTL_MS,
     uploadIdleMs: parseMs('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
     downloadIdleMs: parseMs('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
+    maxTransfers: parseCount('MAX_TRANSFERS_PER_TOKEN', text('MAX_TRANSFERS_PER_TOKEN')) ?? DEFAULT_MAX_TRANSFERS,
     minRate: parseBytes('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
     cpuLimitMs: parseMs('CPU_LIMIT', text('CPU_LIMIT'), MAX_CPU_LIMIT_MS) ?? DEFAULT_CPU_LIMIT_MS,
     resumableDraft: parseSwitch('RESUMABLE_DRAFT', text('RESUMABLE_DRAFT')) ?? false,

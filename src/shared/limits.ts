@@ -87,6 +87,9 @@ export const TURN_PATIENCE_MS = 50;
 /** Content before an offset that is worth decoding again to go on from there; decoding does 400 MiB and more a second. */
 export const REDECODED_BYTES = 16 * MIB;
 
+/** Default of `MAX_TRANSFERS_PER_TOKEN`: more than any one client uses. */
+export const DEFAULT_MAX_TRANSFERS = 64;
+
 /** Largest window a decoder accepts: RFC 9659, section 3, and what a 128 MB isolate can hold. */
 export const ZSTD_WINDOW_BYTES = 8 * MIB;
 

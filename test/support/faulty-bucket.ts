@@ -5,6 +5,8 @@ export interface Fault {
   readonly match?: RegExp;
   /** Whether the call is carried out before its answer is lost. */
   readonly answerLost?: boolean;
+  /** The call gives no answer before this has resolved; it is carried out then. */
+  readonly until?: Promise<void>;
 }
 
 /** A bucket that fails as told, and counts its calls. Parts are calls of it too (`uploadPart`, `complete`, `abort`). */
@@ -29,6 +31,7 @@ export function faultyBucket(bucket: R2Bucket, fault: Fault): { bucket: R2Bucket
     else return method.apply(object, args);
     const failing = matched >= fault.at && matched < fault.at + (fault.times ?? 1);
     if (!failing) return method.apply(object, args);
+    if (fault.until) return fault.until.then(() => method.apply(object, args));
     const lost = new Error(`${name}: We encountered an internal error. Please try again. (10001)`);
     if (!fault.answerLost) return Promise.reject(lost);
     return Promise.resolve(method.apply(object, args)).then(() => Promise.reject(lost));

@@ -32,6 +32,7 @@ const download = createRoute({
     206: binary('One range'),
     304: { description: 'The content has not changed' },
     ...problems(
+      'too-many-transfers',
       'invalid-filename',
       'invalid-identity',
       'wrong-identity',

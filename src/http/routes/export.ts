@@ -35,7 +35,7 @@ const exportRoute = createRoute({
   request: { query: ExportQuery },
   responses: {
     200: { description: 'One JSON array, or one object a line', content: ROWS },
-    ...problems('not-found', 'storage-failed', 'stored-data-corrupt', 'busy'),
+    ...problems('not-found', 'too-many-transfers', 'storage-failed', 'stored-data-corrupt', 'busy'),
   },
 });
 

@@ -78,6 +78,7 @@ const fileRoute = createRoute({
     206: binary('One range'),
     304: { description: 'The content has not changed' },
     ...problems(
+      'too-many-transfers',
       'invalid-cursor',
       'invalid-filename',
       'not-found',

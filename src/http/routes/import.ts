@@ -15,6 +15,7 @@ import { forToken, json, problems } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { bodyPieces, contentLength } from '../request-body.ts';
 import { BackupParam, IdentityHeader, ImportQuery, ImportSchema } from '../schemas.ts';
+import { beginTransfer } from '../transfers.ts';
 import { refusal } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 import { identityOf } from './download.ts';
@@ -41,6 +42,7 @@ const IMPORT_CODES = [
   'item-too-large',
   'too-many-rows',
   'too-many-errors',
+  'too-many-transfers',
   'storage-failed',
   'job-unavailable',
   'busy',
@@ -126,6 +128,7 @@ export function importRoutes(app: App): void {
   app.openapi(
     importRoute,
     async (c) => {
+      beginTransfer(c);
       const order = await orTellJob(c, 'import', c.req.query('job_id'), () => {
         checkEncoding(c);
         return orderOf(c, c.req.valid('query'));
@@ -148,6 +151,7 @@ export function importRoutes(app: App): void {
   app.openapi(
     restoreRoute,
     async (c) => {
+      beginTransfer(c);
       const order = await orTellJob(c, 'restore', c.req.query('job_id'), async () => {
         const backup = await knownBackup(c, c.req.valid('param').backup_id);
         const identity = identityOf(c);

@@ -127,6 +127,7 @@ export const APPEND_CODES = [
   'checksum-unsupported',
   'chunk-checksum-mismatch',
   'upload-stalled',
+  'too-many-transfers',
   'job-superseded',
   'upload-superseded',
   'offset-mismatch',

@@ -11,6 +11,7 @@ import { forToken, forTokenOrLink, header, json, problems, UPLOAD_CODES } from '
 import { orTellJob } from '../or-tell-job.ts';
 import { checkedBody, contentLength } from '../request-body.ts';
 import { LinkUploadQuery, ReceiptSchema, UploadQuery } from '../schemas.ts';
+import { beginTransfer } from '../transfers.ts';
 import { orderOf, uploadOptionsOf, withLink } from '../upload-order.ts';
 import { checkOptions, checkQuery, joinOptions, queryText } from '../validation.ts';
 import { backupView } from '../views.ts';
@@ -77,6 +78,7 @@ class NoName extends VaultError {
 
 export function uploadRoutes(app: App): void {
   app.openapi(postUpload, async (c) => {
+    beginTransfer(c);
     const body = await orTellJob(c, 'upload', c.req.query('job_id'), () => {
       const { headers } = c.req.raw;
       checkIsWhole(headers);
@@ -93,6 +95,7 @@ export function uploadRoutes(app: App): void {
   });
 
   const raw = async (c: AppContext) => {
+    beginTransfer(c);
     const name = new URL(c.req.url).pathname.slice('/backup/upload/'.length);
     if (name === '') throw new NoName();
     const { order, body } = await orTellJob(c, 'upload', c.req.query('job_id'), () => {

@@ -4,6 +4,7 @@ import type { App } from '../app-env.ts';
 import { VERIFICATION } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
 import { BackupParam, VerificationSchema, VerifyQuery } from '../schemas.ts';
+import { beginTransfer } from '../transfers.ts';
 import { knownBackup } from './backups.ts';
 
 const verify = createRoute({
@@ -31,6 +32,7 @@ const verify = createRoute({
   responses: {
     200: json(VerificationSchema, 'The result', VERIFICATION),
     ...problems(
+      'too-many-transfers',
       'not-found',
       'job-running',
       'job-cancelled',
@@ -48,6 +50,7 @@ export function verifyRoutes(app: App): void {
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const job_id = c.req.valid('query').job_id ?? `verify-${backup.backup_id}`;
     const token_id = c.get('credential')?.token_id ?? null;
+    beginTransfer(c);
     const running = verifyBackup(c.get('services'), backup, { job_id, token_id });
     // The client may go away; what has begun is then still brought to its end, if that is near.
     c.executionCtx.waitUntil(running.catch(() => undefined));
