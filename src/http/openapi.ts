@@ -74,6 +74,7 @@ export const UPLOAD_CODES = [
   'checksum-unsupported',
   'checksum-mismatch',
   'too-many-transfers',
+  'broken-archive',
   'upload-interrupted',
   'stored-data-corrupt',
   'storage-failed',

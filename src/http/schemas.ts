@@ -200,6 +200,9 @@ export const UPLOAD_OPTIONS = {
     .enum(['auto', 'zstd', 'none'])
     .optional()
     .openapi({ description: '`auto` does not compress files that are compressed already. Default `auto`' }),
+  require: z.enum(['whole-archive']).optional().openapi({
+    description: 'whole-archive: a file that is no tar archive, or a truncated or broken one, is 422 `broken-archive`',
+  }),
   allow_empty: flag('Accepts an empty file, which is 400 `empty-upload` otherwise'),
   sha256: z
     .string()

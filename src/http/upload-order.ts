@@ -56,6 +56,7 @@ export function orderOf(
     recipients: options.recipient === undefined ? null : checkRecipients(options.recipient),
     sha256: options.sha256,
     allow_empty: options.allow_empty,
+    require_archive: options.require === 'whole-archive',
     max_bytes: Math.min(config.maxFileBytes, linkBytes),
   };
 }

@@ -1,4 +1,4 @@
-import type { Backup, Encryption } from '../catalogue/backups.ts';
+import type { ArchiveSummary, Backup, Encryption } from '../catalogue/backups.ts';
 import { beginsWithAgeHeader } from '../codec/age-header.ts';
 import { type ContentCoding, decodeContent, mostSentBytes } from '../codec/content-encoding.ts';
 import { CompressionPace, checkPace, lowestLevel } from '../codec/cpu-pace.ts';
@@ -56,6 +56,8 @@ export interface UploadOrder {
   readonly recipients: readonly string[] | null;
   /** Whether a file of no bytes is meant; else it is a mistake of its sender, e.g. a command in front of a pipe that failed. */
   readonly allow_empty: boolean;
+  /** Whether the file must be an archive that can be read to its end. */
+  readonly require_archive: boolean;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** Bytes of `content` that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
@@ -74,6 +76,24 @@ export class FileTooLarge extends VaultError {
     super('file-too-large', `The file has more than ${maxBytes} bytes, the most that this vault takes in one upload.`);
     this.maxBytes = maxBytes;
   }
+}
+
+/** The sender required a whole archive. */
+export class BrokenArchive extends VaultError {
+  constructor(archive: ArchiveSummary | null) {
+    const stopped = archive?.stopped;
+    super(
+      'broken-archive',
+      stopped
+        ? `The archive cannot be read beyond byte ${stopped.offset}: ${stopped.reason}. Nothing was kept.`
+        : 'The file is no archive that the vault can read, or it is encrypted. Nothing was kept.',
+    );
+  }
+}
+
+/** Throws {@link BrokenArchive} where a whole archive is required, and this is none. */
+export function checkArchive(archive: ArchiveSummary | null, { require_archive }: { require_archive: boolean }): void {
+  if (require_archive && (archive === null || archive.stopped !== null)) throw new BrokenArchive(archive);
 }
 
 export class EmptyUpload extends VaultError {
@@ -215,6 +235,7 @@ export async function receive(
   const sizes = { storedBytes: writer.bytesWritten, contentBytes: received };
   const outer = () => (form.compressed ? { codec: 'zstd' as const, points: seekPoints(frames, sizes) } : null);
   const archive = form.indexed ? await indexing.write(outer(), (open) => job.noteOpen(open)) : null;
+  checkArchive(archive, order);
   return {
     backup_id: order.backup_id,
     job_id: order.job_id,

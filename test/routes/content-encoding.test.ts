@@ -345,3 +345,33 @@ describe('a resumable upload', () => {
     expect(await answer.json()).toMatchObject({ file_size: file.length, checksum: await sha256Hex(file) });
   });
 });
+
+describe('require=whole-archive', () => {
+  const tar = own(tarOf([5000, 700]));
+  const required = { require: 'whole-archive' };
+
+  it('keeps a whole archive, also one that is compressed or encoded', async () => {
+    await stored(await ask('/backup/upload/site.tar?require=whole-archive', { method: 'PUT', body: tar }), tar);
+    await stored(await send(gzip(tar), 'gzip', '?require=whole-archive'), tar);
+    const packed = own(gzip(tar));
+    const upload = await create({ length: packed.length, metadata: required });
+    await sendChunks(upload, [packed]);
+    expect(await receiptOf(upload)).toMatchObject({ archive: { members: 2, stopped: null } });
+  });
+
+  it.each([
+    ['truncated', tar.subarray(0, 4000)],
+    ['without its end', tar.subarray(0, tar.length - 1024 - 512)],
+    ['none', file],
+  ])('rejects an archive that is %s by every way in, and keeps nothing', async (_, body) => {
+    const put = { method: 'PUT', body: own(body) };
+    await expectRejected(await ask('/backup/upload/site.tar?require=whole-archive', put), 422, 'broken-archive');
+    await expectRejected(await send(gzip(own(body)), 'gzip', '?require=whole-archive'), 422, 'broken-archive');
+    const form = new FormData();
+    form.append('require', 'whole-archive');
+    form.append('file', new Blob([own(body)]), 'site.tar');
+    await expectRejected(await ask('/backup/upload', { method: 'POST', body: form }), 422, 'broken-archive');
+    const upload = await create({ length: body.length, metadata: required });
+    await expectRejected(await patch(upload, 0, own(body)), 422, 'broken-archive');
+  });
+});

@@ -126,6 +126,7 @@ export const APPEND_CODES = [
   'malformed-gzip',
   'checksum-unsupported',
   'chunk-checksum-mismatch',
+  'broken-archive',
   'upload-stalled',
   'too-many-transfers',
   'job-superseded',

@@ -19,7 +19,7 @@ import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
 import { readWhole } from '../../store/resuming-read.ts';
 import { StoredDataLost } from '../../store/stored-data-lost.ts';
 import { type IndexBounds, MemberIndexing, membersInto } from '../member-indexing.ts';
-import { ChecksumMismatch } from '../upload.ts';
+import { ChecksumMismatch, checkArchive } from '../upload.ts';
 import type { StoredObject, UploadRecord } from './upload-record.ts';
 
 export interface ReadBackRooms {
@@ -93,6 +93,9 @@ export async function readBack(
   sentDigests.check();
   const checksum = hex(contentDigest.digest());
   if (record.sha256 !== null && record.sha256 !== checksum) throw new ChecksumMismatch(checksum);
+  // An index in clear would tell what the encryption hides.
+  const archive = encryption ? null : await writeIndex(rooms, indexing, stored, record, noteOpen);
+  checkArchive(archive, record);
   return {
     backup_id,
     job_id,
@@ -104,8 +107,7 @@ export async function readBack(
     stored_checksum: asItCame ? checksum : hex(storedDigest.digest()),
     compression: stored.compression,
     encryption,
-    // An index in clear would tell what the encryption hides.
-    archive: encryption ? null : await writeIndex(rooms, indexing, stored, record, noteOpen),
+    archive,
     created_at: stored.stored_at,
     verified_at: null,
     damage: null,

@@ -38,6 +38,8 @@ export interface SessionOrder {
   readonly sent_digests: readonly ExpectedDigest[];
   /** Whether a file of no bytes is meant. */
   readonly allow_empty: boolean;
+  /** Whether the file must be an archive that can be read to its end. */
+  readonly require_archive: boolean;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** What the sender's protocol wants back as it came. */

@@ -366,6 +366,7 @@ const FAULTS_OF_THE_FILE: ReadonlySet<ErrorCode> = new Set([
   'malformed-gzip',
   'file-too-large',
   'empty-upload',
+  'broken-archive',
 ]);
 
 const TERMINATED = { code: 'upload-gone', detail: 'The upload was terminated, and nothing of it was kept.' } as const;

@@ -33,6 +33,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     keep_frames: false,
     recipients: null,
     allow_empty: true,
+    require_archive: false,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

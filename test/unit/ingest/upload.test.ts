@@ -42,6 +42,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     keep_frames: false,
     recipients: null,
     allow_empty: false,
+    require_archive: false,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

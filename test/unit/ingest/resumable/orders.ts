@@ -28,6 +28,7 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
     sha256: null,
     sent_digests: [],
     allow_empty: true,
+    require_archive: false,
     max_bytes: 64 * MIB,
     client_metadata: null,
     secret_hash: 'aa'.repeat(32),

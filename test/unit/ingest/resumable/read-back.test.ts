@@ -243,6 +243,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     keep_frames: false,
     recipients: null,
     allow_empty: false,
+    require_archive: false,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,

@@ -194,6 +194,7 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
     keep_frames: false,
     recipients: null,
     allow_empty: false,
+    require_archive: false,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,
