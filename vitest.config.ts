@@ -96,7 +96,7 @@ export default defineConfig({
       inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
       inRuntime('routes-wasm', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'wasm' }, WITHOUT_ENGINE),
-      inNode('layers', ['test/layers.test.ts']),
+      inNode('layers', ['test/{layers,linear-time}.test.ts']),
       ...endToEnd,
     ],
   },

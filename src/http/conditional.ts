@@ -77,7 +77,7 @@ function sameWeak(a: string, b: string): boolean {
 /** `*` or a list of tags; a tag may have commas in it. */
 function matches(list: string, etag: string, same: (a: string, b: string) => boolean): boolean {
   if (list.trim() === '*') return true;
-  const tags = /[ \t]*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")?[ \t]*(?:,|$)/y;
+  const tags = /[ \t]*(?:((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|$)/y;
   for (let at = 0; at < list.length; at = tags.lastIndex) {
     tags.lastIndex = at;
     const found = tags.exec(list);

@@ -48,18 +48,18 @@ function headerFields(block: string): Map<string, string> {
   const fields = new Map<string, string>();
   if (block === '') return fields;
   for (const line of block.replace(/\r\n[ \t]+/g, ' ').split('\r\n')) {
-    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)$/.exec(line) ?? [];
+    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)$/.exec(line) ?? [];
     if (name === undefined || value === undefined) throw new Malformed('a part has a header line that is none');
     const key = name.toLowerCase();
     if (fields.has(key)) throw new Malformed(`a part has the header ${key} twice`);
-    fields.set(key, value.trimEnd());
+    fields.set(key, value.trim());
   }
   return fields;
 }
 
 function disposition(value: string | undefined): { name: string; filename: string | undefined } {
   if (value === undefined) throw new Malformed('a part has no Content-Disposition');
-  const [, type, rest] = /^([^\s;"]+)[ \t]*(.*)$/s.exec(value) ?? [];
+  const [, type, rest] = /^([^\s;"]+)(.*)$/s.exec(value) ?? [];
   if (type?.toLowerCase() !== 'form-data') throw new Malformed('the Content-Disposition of a part is not form-data');
   const parameters = parseParameters(rest ?? '');
   const name = parameters?.get('name');

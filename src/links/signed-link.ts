@@ -140,7 +140,7 @@ function canonical(method: string, path: string, params: URLSearchParams): Uint8
 function decoded(text: string): Uint8Array | null {
   try {
     const bytes = bytesFromBase64url(text);
-    return base64url(bytes) === text.replace(/=+$/, '') ? bytes : null;
+    return base64url(bytes) === text.replace(/={1,2}$/, '') ? bytes : null;
   } catch {
     return null;
   }

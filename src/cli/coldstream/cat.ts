@@ -15,7 +15,7 @@ const FILES = new Set(['file', 'hardlink', 'sparse']);
 
 /** Writes one file out of an archive to standard output. */
 export async function cat(session: Session, id: string, path: string, { retryFor }: CatOptions): Promise<void> {
-  const wanted = path.replace(/\/+$/, '');
+  const wanted = path.replace(/(?<!\/)\/+$/, '');
   if (wanted === '') throw new UsageError('Which file of the archive? "coldstream files ID" lists them.');
   const { client, signal, view } = session;
   const member = await representationAt(client, `/backup/${encodeURIComponent(id)}/files/${encodeMemberPath(wanted)}`);
