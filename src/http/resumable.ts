@@ -7,6 +7,7 @@ import type { Piece } from '../ingest/resumable/piece-run.ts';
 import { NoSuchUpload, type SessionOrder } from '../ingest/resumable/upload-record.ts';
 import type { SessionAccess, SessionView } from '../ingest/resumable/upload-session.ts';
 import { EmptyUpload } from '../ingest/upload.ts';
+import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
 import { PAGE_ROWS, UPLOADS_ASKED_AT_ONCE } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
@@ -19,7 +20,7 @@ import type { TusQuery, UploadQuery } from './schemas.ts';
 import { beginTransfer } from './transfers.ts';
 import { InvalidUploadHeader } from './tus-headers.ts';
 import { orderOf, uploadOptionsOf, withLink } from './upload-order.ts';
-import { checkQuery, joinOptions, queryText } from './validation.ts';
+import { checkQuery, joinOptions, OptionNotApplicable, queryText } from './validation.ts';
 import { backupView } from './views.ts';
 
 /** A new upload as its sender orders it. */
@@ -50,7 +51,9 @@ export async function createSession(
     checkIsWhole(headers);
     const codings = parseContentEncoding(asked.content_encoding);
     const sent_digests = reprDigests(headers);
-    const options = joinOptions(asked.options, uploadOptionsOf(queryText(c)));
+    const fixed = uploadOptionsOf(queryText(c));
+    if (isSigned(new URL(c.req.url))) checkAreFixed(asked.options, fixed);
+    const options = joinOptions(asked.options, fixed);
     const order = orderOf(c, asked.filename ?? '', options, asked.content_type, codings);
     if (asked.length === 0 && !order.allow_empty) throw new EmptyUpload();
     return { ...order, sent_digests };
@@ -69,6 +72,18 @@ export async function createSession(
   };
   const view = await withLink(c, order.backup_id, () => uploads.create(order, asked.length));
   return { view, secret };
+}
+
+/**
+ * The creator of an upload link decided how the upload is stored: the options in its signed URL are all that apply. The
+ * holder of the link may repeat them. Without this, one with level=22 would compute for minutes on the creator's account.
+ */
+function checkAreFixed(asked: NewSession['options'], fixed: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(asked)) {
+    if (value !== undefined && fixed[name] === undefined) {
+      throw new OptionNotApplicable(name, 'on an upload link, which fixes the options of its upload');
+    }
+  }
 }
 
 /**

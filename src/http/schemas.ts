@@ -356,6 +356,11 @@ export const UploadLinkRequest = body({
   max_bytes: byteCount(1).optional(),
   expires_in: expiresIn,
   job_id: jobId.optional(),
+  level: z.number().int().min(1).max(22).optional(),
+  compression: UPLOAD_OPTIONS.compression,
+  allow_empty: z.boolean().optional(),
+  sha256: UPLOAD_OPTIONS.sha256,
+  recipient: UPLOAD_OPTIONS.recipient,
 });
 export const UploadLinkSchema = z
   .object({

@@ -112,6 +112,43 @@ describe('an upload link', () => {
     expect((await receiptOf(upload)).file_size).toBe(1000);
   });
 
+  it('takes no option that it did not fix, by tus metadata or in its URL', async () => {
+    const recipient = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p';
+    const options = { level: '22', compression: 'none', allow_empty: 'true', sha256: 'a'.repeat(64), recipient };
+    const link = await makeLink();
+    for (const [name, value] of Object.entries(options)) {
+      const made = await byLink(link, content.length, { 'upload-metadata': metadata({ [name]: value }) });
+      await expectProblem(made, 400, 'option-not-applicable');
+      const sent = await ask(`${link.url}&${name}=${value}`, { method: 'PUT', token: null, body: content });
+      await expectProblem(sent, 403, 'bad-signature');
+    }
+    expect((await byLink(link, content.length)).status, 'the refusals did not use it up').toBe(201);
+  });
+
+  it('fixes level, compression, checksum and recipients for PUT and tus, and its holder may repeat them', async () => {
+    const fixed = { level: 5, compression: 'zstd', sha256: await sha256Hex(content) };
+    const put = await ask((await makeLink(fixed)).url, { method: 'PUT', token: null, body: content });
+    expect(await put.json()).toMatchObject({ compression: { codec: 'zstd', level: 5 } });
+    const wrong = await makeLink({ ...fixed, sha256: 'a'.repeat(64) });
+    await expectProblem(await ask(wrong.url, { method: 'PUT', token: null, body: content }), 422, 'checksum-mismatch');
+    const again = { 'upload-metadata': metadata({ level: '5' }) };
+    const upload = await uploadIn(await byLink(await makeLink(fixed), content.length, again));
+    await patch(upload, 0, content, { token: null });
+    expect(await receiptOf(upload)).toMatchObject({ compression: { codec: 'zstd', level: 5 } });
+    const other = { 'upload-metadata': metadata({ level: '6' }) };
+    await expectProblem(await byLink(await makeLink(fixed), content.length, other), 400, 'invalid-option');
+  });
+
+  it.each([
+    ['level', 23, 'invalid-request'],
+    ['recipient', 'age1nobody', 'invalid-recipient'],
+    ['sha256', 'short', 'invalid-request'],
+  ])('is not made with %s = %s', async (name, value, code) => {
+    const body = JSON.stringify({ filename: 'a.tar', [name]: value });
+    const headers = { 'content-type': 'application/json' };
+    await expectProblem(await ask('/backup/upload-links', { method: 'POST', body, headers }), 400, code);
+  });
+
   it('fixes name and job: metadata may have the name of the local file, but no other job', async () => {
     const link = await makeLink({ job_id: 'fixed' });
     const other = metadata({ filename: 'other.tar', job_id: 'other' });

@@ -3,7 +3,7 @@ import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
 import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../../delivery/archive.ts';
 import { representationOf } from '../../delivery/representation.ts';
-import { checkFilename, checkSuffix } from '../../ingest/filename.ts';
+import { checkFilename } from '../../ingest/filename.ts';
 import { signLink } from '../../links/signed-link.ts';
 import { utf8 } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -21,6 +21,7 @@ import {
   UploadLinkSchema,
   WatchLinkRequest,
 } from '../schemas.ts';
+import { orderOf } from '../upload-order.ts';
 import { OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 import { filenameWithoutBytes } from './files.ts';
@@ -64,7 +65,13 @@ const uploadLink = createRoute({
   request: { query: NoQuery, body: { required: true, ...jsonBody(UploadLinkRequest, UPLOAD_LINK_REQUEST) } },
   responses: {
     200: json(UploadLinkSchema, 'The links', UPLOAD_LINK),
-    ...problems('invalid-filename', 'invalid-file-type', 'links-not-configured'),
+    ...problems(
+      'invalid-filename',
+      'invalid-file-type',
+      'invalid-recipient',
+      'level-unsupported',
+      'links-not-configured',
+    ),
   },
 });
 
@@ -83,10 +90,11 @@ const watchLink = createRoute({
 export function linkRoutes(app: App): void {
   app.openapi(uploadLink, async (c) => {
     const order = c.req.valid('json');
-    const filename = checkFilename(order.filename);
-    checkSuffix(filename, c.get('services').config.allowedSuffixes);
     const job_id = order.job_id ?? ulid();
-    const params = new URLSearchParams({ job_id, link_id: ulid() });
+    const options = { ...fixedOptions(order), job_id };
+    // An upload that would be rejected with these options gets no link.
+    const { filename } = orderOf(c, order.filename, options, undefined, []);
+    const params = new URLSearchParams({ ...options, link_id: ulid() });
     if (order.max_bytes !== undefined) params.set('max_bytes', String(order.max_bytes));
     const link = await signedUrl(c, 'PUT', `/backup/upload/${encodeURIComponent(filename)}`, params, order.expires_in);
     params.set('filename', filename);
@@ -112,6 +120,17 @@ export function linkRoutes(app: App): void {
     const { url, expires_at } = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), expires_in);
     return c.json({ url: asWebSocket(url), expires_at }, 200);
   });
+}
+
+/** The options of an upload that its link fixes, as they stand in the query. Its sender cannot add others. */
+function fixedOptions({ level, compression, allow_empty, sha256, recipient }: z.infer<typeof UploadLinkRequest>) {
+  return {
+    ...(level !== undefined && { level: String(level) }),
+    ...(compression !== undefined && { compression }),
+    ...(allow_empty !== undefined && { allow_empty: String(allow_empty) }),
+    ...(sha256 !== undefined && { sha256 }),
+    ...(recipient !== undefined && { recipient: recipient.join(',') }),
+  };
 }
 
 /** What a link opens. It is looked for here, so that no link is made that cannot be opened. */
