@@ -17,9 +17,8 @@ import type { JobDeps } from './progress/progress-room.ts';
 import { type JobRooms, jobRooms } from './progress/publisher.ts';
 import { type Config, parseConfig, parseEngine } from './shared/config.ts';
 import { HolderLimit } from './shared/holder-limit.ts';
-import { IsolateBudget } from './shared/isolate-budget.ts';
 import { type IsolateMemory, isolateMemory } from './shared/isolate-memory.ts';
-import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES, MEMORY } from './shared/limits.ts';
+import { JOB_KEPT_MS, KNOWN_INDEX_BYTES, KNOWN_POINTS_BYTES } from './shared/limits.ts';
 import type { SeekPoints } from './shared/seek-points.ts';
 import type { PeerLimits } from './shared/watchdog.ts';
 import { ObjectStore } from './store/object-store.ts';
@@ -41,7 +40,6 @@ export interface Services {
   readonly jobs: JobRooms;
   readonly uploads: UploadSessions;
   readonly engine: ZstdEngine;
-  readonly budget: IsolateBudget;
   readonly memory: IsolateMemory;
   readonly readerLimits: PeerLimits;
   readonly defaultRecipients: readonly string[];
@@ -65,7 +63,6 @@ const engine = selectEngine(parseEngine(Reflect.get(startEnv, 'ZSTD_ENGINE')));
 
 /** One for the isolate, as its memory is. */
 const memory = isolateMemory();
-const budget = new IsolateBudget(MEMORY.isolateBytes - engine.heapBytes);
 
 /** One for the isolate, since its memory is what they share. */
 const transfers = new HolderLimit();
@@ -88,7 +85,6 @@ export function services(env: Env): Services {
     jobs: jobRooms(env.JOBS),
     uploads,
     engine,
-    budget,
     memory,
     readerLimits: { idleMs: config.downloadIdleMs, minRate: config.minRate },
     defaultRecipients: config.defaultRecipients.map(checkRecipient),

@@ -8,7 +8,7 @@ import type { Pieces } from '../shared/streams.ts';
 import { gunzip, MalformedGzip } from './gzip.ts';
 import type { ZstdEngine } from './zstd/engine.ts';
 import { MalformedZstd } from './zstd/malformed-zstd.ts';
-import { type WholeFrame, zstdDecode } from './zstd/zstd-decode.ts';
+import { type WholeFrame, type ZstdDecodeOptions, zstdDecode } from './zstd/zstd-decode.ts';
 
 export type ContentCoding = 'zstd' | 'gzip';
 
@@ -47,6 +47,8 @@ export interface DecodeContentOptions {
   readonly engine: ZstdEngine;
   /** Content that may come out, in bytes; more is refused as `file-too-large`. */
   readonly maxBytes: number;
+  /** Borrows memory for a zstd frame, see ZstdDecodeOptions. */
+  readonly hold?: ZstdDecodeOptions['hold'];
   /** Called for every zstd frame of the innermost coding that has at most FRAME_BYTES, before its content comes out. */
   readonly onWholeFrame?: (frame: WholeFrame) => void;
 }
@@ -67,14 +69,14 @@ export function mostSentBytes(contentBytes: number, codings: readonly ContentCod
 export function decodeContent(
   source: Pieces,
   codings: readonly ContentCoding[],
-  { engine, maxBytes, onWholeFrame }: DecodeContentOptions,
+  { engine, maxBytes, hold, onWholeFrame }: DecodeContentOptions,
 ): Pieces {
   const decoded = codings.reduceRight<Pieces>((encoded, coding, i) => {
     const isInnermost = i === 0;
     const most = isInnermost ? maxBytes : mostSentBytes(maxBytes, codings);
     return coding === 'gzip'
       ? gunzipBounded(encoded, most)
-      : unzstdBounded(encoded, engine, most, isInnermost ? onWholeFrame : undefined);
+      : unzstdBounded(encoded, engine, most, hold, isInnermost ? onWholeFrame : undefined);
   }, source);
   return withoutEmpty(decoded);
 }
@@ -93,6 +95,7 @@ function unzstdBounded(
   source: Pieces,
   engine: ZstdEngine,
   maxBytes: number,
+  hold: ZstdDecodeOptions['hold'],
   onWholeFrame?: (frame: WholeFrame) => void,
 ): Pieces {
   const frames = counter(SCAN_FRAMES, () => new MalformedZstd(`there are more than ${SCAN_FRAMES} frames`, 0));
@@ -103,6 +106,7 @@ function unzstdBounded(
     oneShotBytes: FRAME_BYTES,
     onFrame: frames.add,
     onStep: steps.add,
+    ...(hold && { hold }),
     ...(onWholeFrame && { onWholeFrame }),
   });
   return decode(takingBreaks(source, frames));

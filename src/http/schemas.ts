@@ -586,18 +586,6 @@ export const ReindexSchema = z
 
 export const HealthSchema = z.object({ status: z.literal('ok'), version: z.string() }).openapi('Health');
 
-export const OperationMemorySchema = z
-  .object({
-    budget_bytes: bytes.openapi({
-      description: 'The most that one operation holds, without the memory of its compression level',
-    }),
-    chunk_bytes: bytes.openapi({ description: 'Bytes that are read or written at once' }),
-    batch: z.number().int().optional().openapi({ description: 'Rows or members in one batch' }),
-    level: z.number().int().optional().openapi({ description: 'The default compression level' }),
-    parallel_tasks: z.number().int().optional().openapi({ description: 'Storage calls that run at once' }),
-  })
-  .openapi('OperationMemory');
-
 export const CapabilitiesSchema = z
   .object({
     max_file_size: bytes.openapi({ description: 'Bytes of the largest file' }),
@@ -631,10 +619,16 @@ export const CapabilitiesSchema = z
       min_rate: bytes.openapi({ description: 'Bytes a second over a minute; a slower client counts as stalled' }),
     }),
     memory: z.object({
-      isolate_transfer_bytes: bytes.openapi({
-        description: 'Bytes that all transfers of one isolate may hold together',
+      engine_bytes: bytes.openapi({
+        description: 'The most that the zstd library holds for all transfers of one isolate',
       }),
-      upload_bytes: bytes.openapi({ description: 'The most that one upload holds' }),
+      unfinished_bytes: bytes.openapi({
+        description: 'Bytes of unfinished uploads that one isolate holds; above it the most idle upload is put aside',
+      }),
+      parts_at_once: z.number().int().openapi({ description: 'Parts that one isolate sends to R2 at once' }),
+      parts_at_once_per_upload: z.number().int().openapi({ description: 'Parts that one upload sends at once' }),
+      decoder_window_bytes: bytes.openapi({ description: 'Bytes for decoding uploaded archives, for their index' }),
+      import_batch_bytes: bytes.openapi({ description: 'Bytes of rows that all imports of one isolate write at once' }),
       decode_bytes: bytes.openapi({ description: 'The most that reading and decoding one frame holds' }),
       decoding_at_once: z.number().int().openapi({ description: 'Frames that one isolate decodes at once' }),
       slow_reader_bytes: bytes.openapi({ description: 'The most that a download holds for a slow reader' }),
@@ -642,9 +636,9 @@ export const CapabilitiesSchema = z
         description: 'The most that a download holds once its reader has stopped',
       }),
       export_pages_at_once: z.number().int().openapi({ description: 'Pages of rows that one isolate holds at once' }),
-      operations: z.record(z.string(), OperationMemorySchema).openapi({
-        description: 'The operations that have their own budget',
-      }),
+      longest_wait_seconds: z
+        .number()
+        .openapi({ description: 'A request that waits longer is rejected with 503 busy' }),
     }),
   })
   .openapi('Capabilities');

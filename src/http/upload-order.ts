@@ -6,7 +6,7 @@ import { checkLevel } from '../codec/levels.ts';
 import { checkFilename, checkSuffix, contentTypeOf } from '../ingest/filename.ts';
 import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
-import { MEMORY } from '../shared/limits.ts';
+import { DEFAULT_LEVEL } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
 import { UPLOAD_OPTION_NAMES, UploadQuery } from './schemas.ts';
 import { checkOptions, OptionNotApplicable } from './validation.ts';
@@ -38,7 +38,7 @@ export function orderOf(
   }
   const filename = checkFilename(rawName);
   checkSuffix(filename, config.allowedSuffixes);
-  const level = options.level ?? MEMORY.operations.upload.level;
+  const level = options.level ?? DEFAULT_LEVEL;
   if (options.compression !== 'none') checkLevel(level, engine);
   const linkBytes = isSigned(new URL(c.req.url)) ? Number(c.req.query('max_bytes') ?? Infinity) : Infinity;
   const backup_id = ulid();

@@ -1,15 +1,20 @@
 import type { z } from '@hono/zod-openapi';
 import type { Backup } from '../catalogue/backups.ts';
+import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import {
+  BUSY_WAIT_MS,
   DECODE_BYTES,
   EXPORT_PAGES,
-  MEMORY,
-  type OperationMemory,
+  FLIGHTS_PER_ISOLATE,
+  FLIGHTS_PER_UPLOAD,
   READER_CHUNK_BYTES,
   READER_KEPT_BYTES,
+  REST_BYTES,
   TURNS_PER_ISOLATE,
+  WINDOW_BYTES,
+  WRITTEN_BATCH_BYTES,
 } from '../shared/limits.ts';
-import type { BackupSchema, CapabilitiesSchema, OperationMemorySchema } from './schemas.ts';
+import type { BackupSchema, CapabilitiesSchema } from './schemas.ts';
 
 /** A backup as clients see it. */
 export function backupView(backup: Backup): z.infer<typeof BackupSchema> {
@@ -17,24 +22,20 @@ export function backupView(backup: Backup): z.infer<typeof BackupSchema> {
   return { ...view, download_url: `/backup/${backup.backup_id}/download` };
 }
 
-/** The memory configuration as clients see it. */
-export function memoryView(): z.infer<typeof CapabilitiesSchema>['memory'] {
-  const { isolateBytes, operations } = MEMORY;
+/** The classes of the account of an isolate's memory (shared/isolate-memory.ts), as clients see them. */
+export function memoryView(engine: ZstdEngine): z.infer<typeof CapabilitiesSchema>['memory'] {
   return {
-    isolate_transfer_bytes: isolateBytes,
-    upload_bytes: operations.upload.budgetBytes,
+    engine_bytes: engine.heapBytes,
+    unfinished_bytes: REST_BYTES,
+    parts_at_once: FLIGHTS_PER_ISOLATE,
+    parts_at_once_per_upload: FLIGHTS_PER_UPLOAD,
+    decoder_window_bytes: WINDOW_BYTES,
+    import_batch_bytes: WRITTEN_BATCH_BYTES,
     decode_bytes: DECODE_BYTES,
     decoding_at_once: TURNS_PER_ISOLATE,
     slow_reader_bytes: READER_KEPT_BYTES + READER_CHUNK_BYTES,
     stopped_reader_bytes: READER_CHUNK_BYTES,
     export_pages_at_once: EXPORT_PAGES,
-    operations: Object.fromEntries(
-      Object.entries(operations).map(([name, operation]) => [name, operationView(operation)]),
-    ),
+    longest_wait_seconds: BUSY_WAIT_MS / 1000,
   };
-}
-
-function operationView(operation: OperationMemory): z.infer<typeof OperationMemorySchema> {
-  const { budgetBytes, chunkBytes, batch, level, parallelTasks } = operation;
-  return { budget_bytes: budgetBytes, chunk_bytes: chunkBytes, batch, level, parallel_tasks: parallelTasks };
 }

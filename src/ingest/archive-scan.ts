@@ -6,6 +6,7 @@ import { compressedAs } from '../codec/sniff.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { type FrameStart, zstdDecode } from '../codec/zstd/zstd-decode.ts';
 import { VaultError } from '../shared/errors.ts';
+import { type Share, VaultBusy } from '../shared/isolate-memory.ts';
 import {
   SCAN_CONTENT_BYTES,
   SCAN_EXPANSION,
@@ -50,6 +51,8 @@ export interface ScanBounds {
   readonly frames?: number;
   /** SCAN_STEPS by default. */
   readonly steps?: number;
+  /** Borrows memory for a frame of an archive within zstd, see ZstdDecodeOptions. A throw of VaultBusy is not caught. */
+  readonly hold?: (bytes: number) => Promise<Share> | undefined;
 }
 
 type TakeMember = (member: Member) => void | Promise<void>;
@@ -65,11 +68,11 @@ export async function scanArchive(
   first: Uint8Array,
   engine: ZstdEngine,
   take: TakeMember,
-  { frames = SCAN_FRAMES, steps = SCAN_STEPS }: ScanBounds = {},
+  { frames = SCAN_FRAMES, steps = SCAN_STEPS, hold }: ScanBounds = {},
 ): Promise<ScannedArchive | null> {
   const codec = compressedAs(first);
   if (codec === null) return scanned(await tarEnd(uploaded, take), () => null);
-  const expansion = codec === 'zstd' ? ofZstd(engine, frames, steps) : ofGzip(frames);
+  const expansion = codec === 'zstd' ? ofZstd(engine, frames, steps, hold) : ofGzip(frames);
   const end = await tarEnd(expansion.content(uploaded), take);
   return scanned(expansion.explain(end), (uploadedBytes) => ({ codec, points: expansion.points(uploadedBytes) }));
 }
@@ -88,7 +91,7 @@ function scanned(end: TarEnd, inner: ScannedArchive['inner']): ScannedArchive | 
   return { stopped: end.kind === 'stopped' ? end.stopped : null, inner };
 }
 
-function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number) {
+function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number, hold: ScanBounds['hold']) {
   const countFrame = counter(mostFrames);
   const collector = new PointsCollector();
   let last: FrameStart | null = null;
@@ -102,6 +105,7 @@ function ofZstd(engine: ZstdEngine, mostFrames: number, mostSteps: number) {
       last = frame;
     },
     onStep: counter(mostSteps),
+    ...(hold && { hold }),
   });
   const points = (uploadedBytes: number, contentBytes: number) => {
     const { encodedEnd, contentEnd } = endOf(last, contentBytes);
@@ -184,6 +188,7 @@ function expanding(decode: Stage, { points, frames }: Compression) {
           yield piece;
         }
       } catch (error) {
+        if (error instanceof VaultBusy) throw error;
         fault = error instanceof VaultError ? error.message.replace(/\.$/, '') : 'The archive cannot be decoded';
       }
     },

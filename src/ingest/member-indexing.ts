@@ -4,8 +4,9 @@ import type { ArchiveSummary } from '../catalogue/backups.ts';
 import type { StageOf } from '../codec/pipeline.ts';
 import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { HandOff } from '../shared/hand-off.ts';
-import { INDEX_PART_BYTES } from '../shared/limits.ts';
+import { PART_BYTES } from '../shared/limits.ts';
 import type { Layer } from '../shared/seek-points.ts';
+import type { UploadMemory } from '../shared/upload-memory.ts';
 import { indexKey, indexRunKey } from '../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
@@ -24,6 +25,7 @@ export type IndexBounds = Pick<MemberIndexWriterOptions, 'runBytes' | 'maxRuns'>
  */
 export class MemberIndexing {
   readonly #store: ObjectStore;
+  readonly #memory: UploadMemory;
   readonly #engine: ZstdEngine;
   readonly #backupId: string;
   readonly #index: MemberIndexWriter;
@@ -33,8 +35,16 @@ export class MemberIndexing {
   #writer: ObjectWriter | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(store: ObjectStore, engine: ZstdEngine, backupId: string, bounds: IndexBounds = {}) {
+  /** @param memory of the upload; the index borrows from it and the caller closes it */
+  constructor(
+    store: ObjectStore,
+    memory: UploadMemory,
+    engine: ZstdEngine,
+    backupId: string,
+    bounds: IndexBounds = {},
+  ) {
     this.#store = store;
+    this.#memory = memory;
     this.#engine = engine;
     this.#backupId = backupId;
     this.#index = new MemberIndexWriter({
@@ -71,7 +81,7 @@ export class MemberIndexing {
     if (!archive) return null;
     const { stopped } = archive;
     const layers = [outer, archive.inner(this.#given)].filter((layer) => layer !== null);
-    const writer = new ObjectWriter(this.#store, indexKey(this.#backupId), INDEX_PART_BYTES, noteOpen);
+    const writer = new ObjectWriter(this.#store, this.#memory, indexKey(this.#backupId), PART_BYTES, noteOpen);
     this.#writer = writer;
     const compressor = this.#engine.compressor(INDEX_LEVEL);
     try {
@@ -93,7 +103,9 @@ export class MemberIndexing {
   /** The scan as a promise that never rejects: give() and end() tell its failure. */
   async #begin(first: Uint8Array): Promise<ScannedArchive | null> {
     try {
-      return await scanArchive(this.#handOff.pieces, first, this.#engine, (member) => this.#add(member));
+      return await scanArchive(this.#handOff.pieces, first, this.#engine, (member) => this.#add(member), {
+        hold: (bytes) => this.#memory.window(bytes),
+      });
     } catch (error) {
       this.#failure = { error };
       return null;

@@ -13,10 +13,12 @@ import type { ZstdEngine } from '../codec/zstd/engine.ts';
 import { JobCancelled, type JobPublisher, type JobRooms, JobRunning, JobSuperseded } from '../progress/publisher.ts';
 import { hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { IsolateBudget } from '../shared/isolate-budget.ts';
-import { DECODE_BYTES, MEMORY, PART_BYTES } from '../shared/limits.ts';
+import type { IsolateMemory } from '../shared/isolate-memory.ts';
+import { partBytesFor } from '../shared/limits.ts';
 import { type Pieces, peek, retold, untilAborted } from '../shared/streams.ts';
 import { takingTurns } from '../shared/turns.ts';
+import { UploadMemory } from '../shared/upload-memory.ts';
+import { asideObjects } from '../store/aside-objects.ts';
 import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
@@ -28,7 +30,7 @@ export interface UploadRooms {
   readonly catalogue: D1Database;
   readonly jobs: JobRooms;
   readonly engine: ZstdEngine;
-  readonly budget: IsolateBudget;
+  readonly memory: IsolateMemory;
   /** Recipients of uploads that name none themselves; empty: those are not encrypted. */
   readonly defaultRecipients: readonly string[];
   /** What one request may compute. */
@@ -137,18 +139,19 @@ export async function upload(rooms: UploadRooms, order: UploadOrder): Promise<Ba
   });
   if (begun.kind === 'running') throw new JobRunning(job_id, begun.holder);
   const job = rooms.jobs.publisher(job_id, backup_id);
-  const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, (open) => job.noteOpen(open));
-  const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
+  const memory = new UploadMemory(rooms.memory, backup_id, asideObjects(rooms.store, backup_id));
+  const partBytes = partBytesFor(order.max_bytes);
+  const writer = new ObjectWriter(rooms.store, memory, dataKey(backup_id), partBytes, (open) => job.noteOpen(open));
+  const indexing = new MemberIndexing(rooms.store, memory, rooms.engine, backup_id, rooms.indexBounds);
   let backup: Backup | null = null;
   try {
     if (order.exact && order.total > mostSentBytes(order.max_bytes, order.codings))
       throw new FileTooLarge(order.max_bytes);
-    const budgetBytes = MEMORY.operations.upload.budgetBytes + (order.codings.length > 0 ? DECODE_BYTES : 0);
-    const share = await rooms.budget.reserve(budgetBytes + rooms.engine.contextBytes(order.level));
     try {
-      backup = await receive(rooms, order, job, writer, indexing);
+      backup = await receive(rooms, order, job, memory, writer, indexing);
     } finally {
-      share.release();
+      // Before a rollback: what is being put aside must not arrive after it.
+      await memory.close();
     }
     if (!job.alive()) throw new JobSuperseded(job_id);
     // From here on it is too late to cancel.
@@ -171,9 +174,10 @@ export type ReceivingJob = Pick<JobPublisher, 'publish' | 'noteOpen' | 'alive' |
 
 /** Body in, data object out. Resolves with the receipt of what is now stored; the caller aborts `writer` and `indexing` after an error. */
 export async function receive(
-  rooms: Omit<UploadRooms, 'catalogue' | 'jobs' | 'budget'>,
+  rooms: Omit<UploadRooms, 'catalogue' | 'jobs' | 'memory'>,
   order: UploadOrder,
   job: ReceivingJob,
+  memory: UploadMemory,
   writer: ObjectWriter,
   indexing: MemberIndexing,
 ): Promise<Backup> {
@@ -196,9 +200,9 @@ export async function receive(
     return order.codings.length > 0 ? turn(piece.length) : undefined;
   };
 
-  const body = pipeline(untilAborted(fromSender(order.content), job.signal));
+  const body = pipeline(untilAborted(fromSender(order.content, memory), job.signal));
   const limited = rooms.uploadRate === null ? body : body.through(rateLimit(rooms.uploadRate));
-  const { decoded, keptFrames } = decodedBody(rooms, order, limited.through(meter(onSent)));
+  const { decoded, keptFrames } = decodedBody(rooms, memory, order, limited.through(meter(onSent)));
   const isEnough = keptFrames ? (first: Uint8Array) => beginsWithAgeHeader(first) !== null : isEnoughToSniff;
   const { first, pieces } = await peek(decoded, isEnough);
   if (first.length === 0 && !order.allow_empty && !(order.exact && order.total > sent)) throw new EmptyUpload();
@@ -219,7 +223,9 @@ export async function receive(
   if (form.compressed) checkPace({ engine, level, limitMs }, announced);
   const pace = new CompressionPace({ engine, level, limitMs, mostBytes: announced || order.max_bytes });
   const compressed: Pipeline<[] | ['zstd']> = form.compressed
-    ? content.through(compress({ engine, level, pace, onFrames, ...(form.keeps && { keptFrame: form.keeps.take }) }))
+    ? content.through(
+        compress({ engine, level, pace, memory, onFrames, ...(form.keeps && { keptFrame: form.keeps.take }) }),
+      )
     : content;
   const encrypted = form.recipients.length > 0 ? compressed.through(encrypt(form.recipients)) : compressed;
   const asItCame = !form.compressed && form.recipients.length === 0;
@@ -261,11 +267,13 @@ export async function receive(
 /** The file in a body. `keptFrames`: with them the frames of the sender may be stored as they came. */
 function decodedBody(
   { engine }: Pick<UploadRooms, 'engine'>,
+  memory: UploadMemory,
   { codings, keep_frames, max_bytes }: UploadOrder,
   body: Pieces,
 ) {
   const keptFrames = keep_frames && codings[0] === 'zstd' ? new KeptFrames() : null;
-  const options = { engine, maxBytes: max_bytes, ...(keptFrames && { onWholeFrame: keptFrames.note }) };
+  const hold = (bytes: number) => memory.window(bytes);
+  const options = { engine, maxBytes: max_bytes, hold, ...(keptFrames && { onWholeFrame: keptFrames.note }) };
   return { decoded: codings.length > 0 ? decodeContent(body, codings, options) : body, keptFrames };
 }
 
@@ -340,6 +348,18 @@ async function takeBack(
 }
 
 /** What breaks while we read is the sender's connection, unless a parser of ours said otherwise. */
-function fromSender(content: Pieces): Pieces {
-  return retold(content, (error) => (error instanceof VaultError ? error : new UploadInterrupted({ cause: error })));
+function fromSender(content: Pieces, memory: UploadMemory): Pieces {
+  return retold(whileThereIsRoom(content, memory), (error) =>
+    error instanceof VaultError ? error : new UploadInterrupted({ cause: error }),
+  );
+}
+
+/** While the isolate is full, what the sender has waits in its connection. */
+async function* whileThereIsRoom(content: Pieces, memory: UploadMemory): AsyncGenerator<Uint8Array, void, undefined> {
+  await memory.room();
+  for await (const piece of content) {
+    yield piece;
+    const full = memory.room();
+    if (full) await full;
+  }
 }

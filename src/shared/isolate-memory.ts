@@ -8,14 +8,18 @@ import {
   FLIGHTS_PER_UPLOAD,
   MEMORY_LEASE_MS,
   MEMORY_POLL_MS,
+  REST_ASK_AGAIN_MS,
   REST_BYTES,
   REST_CHECK_MS,
+  REST_RESERVE_BYTES,
   REST_WORTH_BYTES,
   SMALL_OPERATIONS,
   TURNS_PER_ISOLATE,
   WINDOW_BYTES,
-  WINDOW_BYTES_PER_HOLDER,
+  WRITTEN_BATCH_BYTES,
+  WRITTEN_BATCH_BYTES_PER_IMPORT,
 } from './limits.ts';
+import type { Pieces } from './streams.ts';
 
 /** What a transfer borrowed for a moment. Return it in a `finally`; releasing it twice is harmless. */
 export interface Share {
@@ -82,7 +86,7 @@ export class Gate {
 
   /**
    * Resolves with a share of `units` once it is this holder's turn. Throws {@link VaultBusy} after the gate's waiting
-   * time, and the signal's reason once that aborts.
+   * time, and the signal's reason where it would wait and that has aborted.
    *
    * @param holder whose transfer it is: a token, a link or an upload
    * @throws RangeError for more units than one holder may have
@@ -93,11 +97,10 @@ export class Gate {
     const deadline = Date.now() + this.#waitMs;
     this.#waiting.add(claim);
     try {
-      signal?.throwIfAborted();
       while (this.#next() !== claim) {
+        signal?.throwIfAborted();
         if (Date.now() >= deadline) throw new VaultBusy();
         await scheduler.wait(MEMORY_POLL_MS);
-        signal?.throwIfAborted();
         claim.seenAt = Date.now();
       }
       this.#servings += 1;
@@ -157,6 +160,29 @@ export class Gate {
   }
 }
 
+/** The pieces of `source`. Each is pulled within a share of `gate` that is returned at the next pull. */
+export async function* inTurns(
+  source: Pieces,
+  gate: Gate,
+  holder: string,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const pieces = source[Symbol.asyncIterator]();
+  let share: Share | undefined;
+  try {
+    for (;;) {
+      share = await gate.acquire(holder, signal);
+      const { done, value } = await pieces.next();
+      if (done) return;
+      yield value;
+      share.release();
+    }
+  } finally {
+    share?.release();
+    await pieces.return?.();
+  }
+}
+
 function unitsOf(claims: Iterable<Claim>): number {
   let sum = 0;
   for (const { units } of claims) sum += units;
@@ -191,7 +217,7 @@ export function sharesInTurn(first: () => Promise<Share>, next = first): () => P
 
 /** The unfinished bytes of one transfer. */
 export interface RestAccount {
-  /** Bytes that came, or with a negative number bytes that are no longer held. More bytes are a sign of life. */
+  /** Bytes of memory that are held more, 0 where what came fits into what is held, or with a negative number less. */
   add(bytes: number): void;
   /** Ends the account. The last call; harmless twice. */
   close(): void;
@@ -203,6 +229,8 @@ interface Unfinished {
   leaving: number;
   movedAt: number;
   seenAt: number;
+  /** Not asked again before: the last time it had nothing that could be put aside. */
+  askedAgainAt: number;
 }
 
 /**
@@ -211,10 +239,11 @@ interface Unfinished {
  * with the most bytes.
  */
 export class RestLedger {
-  readonly #limitBytes: number;
+  readonly #limitBytes: () => number;
   readonly #entries = new Set<Unfinished>();
 
-  constructor(limitBytes: number) {
+  /** @param limitBytes asked at each look, since other work of the isolate may leave less */
+  constructor(limitBytes: () => number) {
     this.#limitBytes = limitBytes;
   }
 
@@ -226,12 +255,30 @@ export class RestLedger {
   }
 
   /**
+   * Resolves once there is room for more bytes of a sender; undefined where there is. It is missing only where bytes come
+   * faster than they are stored or put aside: what is read then waits in the sender's connection. Throws VaultBusy where
+   * that lasts.
+   */
+  room(): Promise<void> | undefined {
+    return this.usedBytes > this.#limitBytes() + REST_RESERVE_BYTES ? this.#waitForRoom() : undefined;
+  }
+
+  async #waitForRoom(): Promise<void> {
+    const deadline = Date.now() + FLIGHT_WAIT_MS;
+    while (this.usedBytes > this.#limitBytes() + REST_RESERVE_BYTES) {
+      if (Date.now() >= deadline) throw new VaultBusy();
+      await scheduler.wait(MEMORY_POLL_MS);
+    }
+  }
+
+  /**
    * Opens an account for a transfer. A timer of that request calls `putAside`, never another request, since I/O and the
    * storage of a Durable Object belong to one request. `putAside` must not reject, and subtracts what it put aside from
    * the account. A request that the runtime ends loses its timer, and with it the account.
    */
   open(putAside: () => Promise<void>): RestAccount {
-    const entry: Unfinished = { bytes: 0, leaving: 0, movedAt: Date.now(), seenAt: Date.now() };
+    const now = Date.now();
+    const entry: Unfinished = { bytes: 0, leaving: 0, movedAt: now, seenAt: now, askedAgainAt: now };
     this.#entries.add(entry);
     const timer = setInterval(() => {
       entry.seenAt = Date.now();
@@ -240,7 +287,7 @@ export class RestLedger {
     return {
       add: (bytes) => {
         entry.bytes += bytes;
-        if (bytes > 0) entry.movedAt = Date.now();
+        if (bytes >= 0) entry.movedAt = Date.now();
       },
       close: () => {
         clearInterval(timer);
@@ -257,19 +304,21 @@ export class RestLedger {
     let most: Unfinished | null = null;
     for (const entry of this.#entries) {
       staying += entry.bytes - Math.min(entry.leaving, entry.bytes);
-      if (entry.leaving > 0 || entry.bytes < REST_WORTH_BYTES) continue;
+      if (entry.leaving > 0 || entry.bytes < REST_WORTH_BYTES || now < entry.askedAgainAt) continue;
       if (!most || isMoreIdle(entry, most, now)) most = entry;
     }
-    return staying > this.#limitBytes ? most : null;
+    return staying > this.#limitBytes() ? most : null;
   }
 }
 
 async function leave(entry: Unfinished, putAside: () => Promise<void>): Promise<void> {
-  entry.leaving = entry.bytes;
+  const before = entry.bytes;
+  entry.leaving = before;
   try {
     await putAside();
   } finally {
     entry.leaving = 0;
+    if (entry.bytes >= before) entry.askedAgainAt = Date.now() + REST_ASK_AGAIN_MS;
   }
 }
 
@@ -293,18 +342,27 @@ export interface IsolateMemory {
   readonly small: Gate;
   /** Windows of streaming decoders, in bytes: they last as long as what is decoded. */
   readonly windows: Gate;
+  /** Text of batches of rows that are written to a database, in bytes. */
+  readonly batches: Gate;
   /** Pages of rows that go out. A reader that stops gives its page back, and reads it again later. */
   readonly pages: Gate;
   readonly rest: RestLedger;
 }
 
 export function isolateMemory(): IsolateMemory {
+  const windows = new Gate({ units: WINDOW_BYTES });
   return {
     turns: new Gate({ units: TURNS_PER_ISOLATE }),
     flights: new Gate({ units: FLIGHTS_PER_ISOLATE, perHolder: FLIGHTS_PER_UPLOAD, waitMs: FLIGHT_WAIT_MS }),
     small: new Gate({ units: SMALL_OPERATIONS }),
-    windows: new Gate({ units: WINDOW_BYTES, perHolder: WINDOW_BYTES_PER_HOLDER }),
+    windows,
+    batches: new Gate({
+      units: WRITTEN_BATCH_BYTES,
+      perHolder: WRITTEN_BATCH_BYTES_PER_IMPORT,
+      waitMs: FLIGHT_WAIT_MS,
+    }),
     pages: new Gate({ units: EXPORT_PAGES }),
-    rest: new RestLedger(REST_BYTES),
+    // A window lasts as long as its upload, so what it takes is missing for unfinished bytes.
+    rest: new RestLedger(() => REST_BYTES - windows.used),
   };
 }

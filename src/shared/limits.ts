@@ -9,18 +9,21 @@ export const GIB = 1024 * MIB;
 /** Content of one zstd frame of the stored form: a member costs a frame, a frame costs about 6 ms (docs/decisions). */
 export const FRAME_BYTES = 4 * MIB;
 
-/** Smallest R2 part we send; R2 wants at least 5 MiB and all parts equal but the last (R2 limits). */
-export const PART_BYTES = 8 * MIB;
+/** R2 takes parts of at least 5 MiB, all equal but the last (R2 limits). */
+export const PART_BYTES = 5 * MIB;
 /** R2 takes 10,000 parts an object; the rest is room for a size that was announced too small. */
 export const PARTS_PER_OBJECT = 9_900;
 /** Numbers that R2 takes for the parts of one object, also with gaps between them. */
 export const R2_PART_NUMBERS = 10_000;
-/** Parts on their way to R2 at once, for one upload, beside the one being filled. */
-export const PARTS_IN_FLIGHT = 2;
-/** Largest part that a part buffer may have, so that one upload stays within its share of the isolate. */
+/** Parts of objects that would have too many of {@link PART_BYTES}. */
 export const MAX_PART_BYTES = 8 * MIB;
 /** Largest upload that fits into parts of {@link MAX_PART_BYTES}. */
 export const MAX_OBJECT_BYTES = MAX_PART_BYTES * PARTS_PER_OBJECT;
+
+/** Size of the parts of an upload of at most `maxBytes`. */
+export function partBytesFor(maxBytes: number): number {
+  return maxBytes <= PART_BYTES * PARTS_PER_OBJECT ? PART_BYTES : MAX_PART_BYTES;
+}
 
 /** Default of `MAX_FILE_SIZE`. */
 export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
@@ -29,13 +32,8 @@ export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
 export const DEFAULT_CPU_LIMIT_MS = 300_000;
 export const MAX_CPU_LIMIT_MS = 60 * 60_000;
 
-/** Bytes of an upload read at once: large enough to be cheap, small enough to show progress on a slow line. */
-export const UPLOAD_READ_BYTES = 512 * KIB;
-
-/** How often a request that waits for its share asks again; it must do I/O of its own meanwhile (platform). */
-export const BUDGET_POLL_MS = 50;
-/** A share whose holder gave no sign for so long belongs to a request that the runtime has killed. */
-export const BUDGET_LEASE_MS = 60_000;
+/** Bytes of a request read at once, at most: a fast sender gives some 50 KiB, and each sender who waits holds a buffer. */
+export const UPLOAD_READ_BYTES = 128 * KIB;
 
 /** Default of `UPLOAD_IDLE` and `DOWNLOAD_IDLE`, and the most they may be: a peer that moves nothing holds a connection. */
 export const DEFAULT_PEER_IDLE_MS = 60_000;
@@ -61,11 +59,16 @@ export const FLIGHT_WAIT_MS = 60_000;
 export const SMALL_OPERATIONS = 6;
 /** The first frame of a download counts as so many of them: two downloads begin at once, and go on under turns. */
 export const FIRST_FRAME_OPERATIONS = 3;
-/** Windows of streaming decoders of one isolate, and of one holder: zstd's default is 2 MiB, the largest is 8 MiB. */
-export const WINDOW_BYTES = 24 * MIB;
-export const WINDOW_BYTES_PER_HOLDER = 16 * MIB;
+/** Windows of streaming decoders of one isolate: zstd's default is 2 MiB, the largest is 8 MiB. */
+export const WINDOW_BYTES = 32 * MIB;
+/** A frame that holds less is not worth a share: archives may have hundreds of thousands of them. */
+export const SMALL_WINDOW_BYTES = 256 * KIB;
 /** Unfinished bytes of all uploads (frames and parts that are not full) above which the most idle one puts its own aside. */
 export const REST_BYTES = 40 * MIB;
+/** Above that limit and this reserve no bytes are read from senders until some were stored or put aside. */
+export const REST_RESERVE_BYTES = 8 * MIB;
+/** A transfer that could put nothing aside is asked again after so long. */
+export const REST_ASK_AGAIN_MS = 1_000;
 /** How often an upload looks whether it is the one that has to put its bytes aside. */
 export const REST_CHECK_MS = 100;
 /** Fewer unfinished bytes than this are not worth a storage call. */
@@ -317,9 +320,6 @@ export const SCAN_YIELD_FRAMES = 256;
 /** Larger frames are decoded in groups, so that decoding along holds a window and little more. */
 export const SCAN_ONE_SHOT_BYTES = FRAME_BYTES;
 
-/** Parts of an index that is larger than one: R2's smallest, since merging needs the memory. */
-export const INDEX_PART_BYTES = 5 * MIB;
-
 /** Batches in work at once: half of the six connections that a request has (Workers limits), the rest is for its source. */
 export const BATCHES_IN_WORK = 3;
 
@@ -328,6 +328,12 @@ export const IMPORT_BATCH_ROWS = 100;
 export const IMPORT_BATCH_BYTES = INSERT_JSON_BYTES;
 /** JSON text of one row: a row of D1 ({@link D1_VALUE_BYTES}) that is all BLOB takes a third more, in base64. */
 export const IMPORT_ROW_BYTES = 3 * MIB;
+/**
+ * Text of the batches that are written, of all imports of an isolate and of one: each batch is held as its rows and as the
+ * text of its statement, and a row of {@link IMPORT_ROW_BYTES} is a batch of its own.
+ */
+export const WRITTEN_BATCH_BYTES = 12 * MIB;
+export const WRITTEN_BATCH_BYTES_PER_IMPORT = BATCHES_IN_WORK * IMPORT_ROW_BYTES;
 /** Arrays and objects of a row within each other: a row is flat but for its BLOBs, the rest is refused row by row. */
 export const IMPORT_DEPTH = 100;
 /**
@@ -358,81 +364,8 @@ export const MEMBER_NAME_CHARS = 255;
 export const GZIP_PIECE_BYTES = 256 * KIB;
 /** gzip's own default. */
 export const GZIP_LEVEL = 6;
-/** What one of an operation may hold of the isolate while it runs, and the sizes that this is made of. */
-export interface OperationMemory {
-  /**
-   * Reserved before it begins ({@link IsolateBudget}); test/e2e/memory.test.ts holds it to that. What the zstd engine
-   * needs for the level of an upload comes on top (`contextBytes`).
-   */
-  readonly budgetBytes: number;
-  /** Read or made at once. */
-  readonly chunkBytes: number;
-  /** Rows or members that are held together. */
-  readonly batch?: number;
-  /** Level of the codec where nobody asks for another. */
-  readonly level?: number;
-  /** Calls of the storage that are on their way at once, each with a chunk or a batch of its own. */
-  readonly parallelTasks?: number;
-}
-
-export interface MemoryConfiguration {
-  /** What all operations of one isolate may hold together, in buffers and in the zstd engine. */
-  readonly isolateBytes: number;
-  readonly operations: Readonly<Record<string, OperationMemory>>;
-}
-
 /** What a turn holds: compressed bytes that are read, and read ahead; one frame of them; its content. */
 export const DECODE_BYTES = 3 * FRAME_BYTES;
 
-/**
- * What is read at once; the row that comes in and its text; of the batch that is gathered and those in work, texts and
- * what is made of them.
- */
-const IMPORT_BYTES = UPLOAD_READ_BYTES + 2 * IMPORT_ROW_BYTES + (BATCHES_IN_WORK + 1) * 2 * IMPORT_ROW_BYTES;
-
-/** Who may hold how much. Operations reserve what stands here, and `/capabilities` shows it. */
-export const MEMORY = {
-  // The isolate has 128 MB (Workers limits), of which the vault uses 96 MiB; the rest of those is code and heap.
-  isolateBytes: 80 * MIB,
-  operations: {
-    /** A file on its way in, be it an archive that is indexed or not: that shows when it has begun. */
-    upload: {
-      // The part being filled and those in flight; a frame of content and one compressed, or what decodes an archive
-      // that came compressed; what was read; and twice a run of the members' index.
-      budgetBytes: (PARTS_IN_FLIGHT + 1) * MAX_PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES + 2 * INDEX_RUN_BYTES,
-      chunkBytes: UPLOAD_READ_BYTES,
-      // zstd's own default.
-      level: 3,
-      parallelTasks: PARTS_IN_FLIGHT,
-    },
-    /**
-     * A piece of an upload: the part being filled and those in flight; a frame of content and one compressed; what was
-     * read; and what encryption holds.
-     */
-    piece: {
-      budgetBytes: (PARTS_IN_FLIGHT + 1) * PART_BYTES + 2 * FRAME_BYTES + UPLOAD_READ_BYTES + 512 * KIB,
-      chunkBytes: UPLOAD_READ_BYTES,
-      level: 3,
-      parallelTasks: PARTS_IN_FLIGHT,
-    },
-    /** An upload in pieces that is read back at its end: as a decoded download, and indexed as an upload is. */
-    readback: {
-      budgetBytes: DECODE_BYTES + FRAME_BYTES + 2 * INDEX_RUN_BYTES + INDEX_MERGE_BYTES,
-      chunkBytes: DECODE_READ_BYTES,
-    },
-    /** Rows into a table. */
-    import: {
-      budgetBytes: IMPORT_BYTES,
-      chunkBytes: UPLOAD_READ_BYTES,
-      batch: IMPORT_BATCH_ROWS,
-      parallelTasks: BATCHES_IN_WORK,
-    },
-    /** The same out of a backup. */
-    restore: {
-      budgetBytes: IMPORT_BYTES + DECODE_BYTES,
-      chunkBytes: DECODE_READ_BYTES,
-      batch: IMPORT_BATCH_ROWS,
-      parallelTasks: BATCHES_IN_WORK,
-    },
-  },
-} as const satisfies MemoryConfiguration;
+/** zstd's own default. */
+export const DEFAULT_LEVEL = 3;

@@ -7,6 +7,8 @@ export interface PieceReader {
    * stream is thrown as it is, and the bytes of a read that it cut short are lost.
    */
   read(atLeast: number, atMost: number): Promise<Uint8Array | null>;
+  /** From the next read on at most `bufferBytes` may be asked for. What the last read gave is no longer valid. */
+  resize(bufferBytes: number): void;
   /** Of a stream that has ended or failed: harmless. */
   cancel(reason: unknown): Promise<void>;
   /** Unlocks the stream and gives the buffer back. The last call. */
@@ -46,6 +48,12 @@ class BufferReads implements PieceReader {
     return value.byteLength > 0 ? value : null;
   }
 
+  resize(bufferBytes: number): void {
+    if (this.#buffer.detached) return;
+    this.#buffer.transfer(0);
+    this.#buffer = new ArrayBuffer(bufferBytes);
+  }
+
   async cancel(reason: unknown): Promise<void> {
     await this.#reader.cancel(reason).catch(() => undefined);
   }
@@ -59,7 +67,7 @@ class BufferReads implements PieceReader {
 /** Chunks as they come, copied into the buffer. */
 class ChunkReads implements PieceReader {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
-  readonly #buffer: Uint8Array;
+  #buffer: Uint8Array;
   #chunk: Uint8Array = new Uint8Array();
 
   constructor(reader: ReadableStreamDefaultReader<Uint8Array>, bufferBytes: number) {
@@ -76,6 +84,11 @@ class ChunkReads implements PieceReader {
       filled += this.#take(filled, atMost);
     }
     return filled > 0 ? this.#buffer.subarray(0, filled) : null;
+  }
+
+  resize(bufferBytes: number): void {
+    release(this.#buffer);
+    this.#buffer = new Uint8Array(bufferBytes);
   }
 
   async cancel(reason: unknown): Promise<void> {

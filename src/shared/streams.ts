@@ -24,15 +24,10 @@ export type ByteStream = ReadableStream<Uint8Array>;
 
 /**
  * Pieces of `stream`, each of `pieceBytes` exactly but the last (which is not empty). One buffer of `pieceBytes` is
- * used again for all of them. When the consumer leaves early the stream is cancelled, or with `whenLeft: 'release'` only
- * unlocked, so that somebody else can read the rest. An error of the source is thrown as it is; bytes before it that did
- * not fill a piece are lost.
+ * used again for all of them. When the consumer leaves early the stream is cancelled. An error of the source is thrown as
+ * it is; bytes before it that did not fill a piece are lost.
  */
-export async function* readPieces(
-  stream: ByteStream,
-  pieceBytes: number,
-  { whenLeft = 'cancel' }: { whenLeft?: 'cancel' | 'release' } = {},
-): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* readPieces(stream: ByteStream, pieceBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = pieceReader(stream, pieceBytes);
   try {
     for (let piece = await reader.read(pieceBytes, pieceBytes); piece; ) {
@@ -40,7 +35,7 @@ export async function* readPieces(
       piece = await reader.read(pieceBytes, pieceBytes);
     }
   } finally {
-    if (whenLeft === 'cancel') await reader.cancel(new Error('the consumer left'));
+    await reader.cancel(new Error('the consumer left'));
     reader.release();
   }
 }

@@ -31,6 +31,11 @@ export function sentKey(backupId: string): string {
   return `${tmpPrefix(backupId)}sent`;
 }
 
+/** Unfinished bytes of an upload that memory had no room for. */
+export function asideKey(backupId: string, segment: number): string {
+  return `${tmpPrefix(backupId)}aside/${segment}`;
+}
+
 /** A sorted run of members, while an index is made of more than memory holds. */
 export function indexRunKey(backupId: string, run: number): string {
   return `${tmpPrefix(backupId)}index-run/${run}`;

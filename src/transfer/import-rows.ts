@@ -6,14 +6,13 @@ import type { Table } from '../databases/table.ts';
 import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { IsolateBudget } from '../shared/isolate-budget.ts';
+import type { Gate, IsolateMemory } from '../shared/isolate-memory.ts';
 import {
   IMPORT_BATCH_BYTES,
   IMPORT_BATCH_ROWS,
   IMPORT_DEPTH,
   IMPORT_ROW_BYTES,
   JSON_ITEM_VALUES,
-  MEMORY,
 } from '../shared/limits.ts';
 import { shownName } from '../shared/shown-name.ts';
 import { type Pieces, retold, untilAborted } from '../shared/streams.ts';
@@ -23,7 +22,7 @@ import { ItemTooLarge, MalformedJson } from './malformed-json.ts';
 
 export interface ImportRooms {
   readonly jobs: JobRooms;
-  readonly budget: IsolateBudget;
+  readonly memory: IsolateMemory;
 }
 
 export interface ImportOrder {
@@ -45,7 +44,7 @@ export interface ImportOrder {
   readonly total: number;
   /** Whether `total` is a promise (Content-Length): fewer bytes are then a cut document, whatever they say. */
   readonly exact: boolean;
-  /** Its task, also among those that share the isolate's memory. */
+  /** Its task. */
   readonly operation: 'import' | 'restore';
   /**
    * As it comes; `document` makes JSON of it where it is something else. A source that may wait long is given as a
@@ -126,12 +125,7 @@ class ImportStopped extends VaultError {
 export async function importRows(rooms: ImportRooms, order: ImportOrder): Promise<ImportResult> {
   const run = await beginRun(rooms, order);
   try {
-    const share = await rooms.budget.reserve(MEMORY.operations[order.operation].budgetBytes);
-    try {
-      await writeBatches(run);
-    } finally {
-      share.release();
-    }
+    await writeBatches(run, rooms.memory.batches);
     await endDone(run);
     const { job_id, dry_run } = order;
     return { job_id, dry_run, ...countsOf(run) };
@@ -170,13 +164,13 @@ async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run>
 }
 
 /** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
-async function writeBatches(run: Run): Promise<void> {
+async function writeBatches(run: Run, gate: Gate): Promise<void> {
   const { format, document = (content) => content } = run.order;
   const queries = allowance(run.order.max_queries);
   const options = { format, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
   const items = (signal: AbortSignal) => wholeItems(run, jsonItems(document(metered(run, signal)), options));
   const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
-  const batches = parallelBatches(items, size, (batch) => writeBatch(run, batch, queries));
+  const batches = parallelBatches(items, size, (batch) => writeInTurn(run, gate, batch, queries));
   for await (const _ of batches) checkAlive(run);
   if (run.malformed) throw run.malformed;
 }
@@ -215,6 +209,18 @@ function onRead(run: Run, bytes: number): void {
 function checkAlive({ job }: Run): void {
   if (!job.alive()) throw new ImportInterrupted(TAKEN_OVER);
   job.signal.throwIfAborted();
+}
+
+/** Writes a batch once the isolate has room for its text. An import whose sender is idle waits here for nothing. */
+async function writeInTurn(run: Run, gate: Gate, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
+  let bytes = 0;
+  for (const item of batch) bytes += item.bytes;
+  const share = await gate.acquire(run.order.job_id, run.job.signal, Math.min(bytes, IMPORT_ROW_BYTES));
+  try {
+    await writeBatch(run, batch, queries);
+  } finally {
+    share.release();
+  }
 }
 
 /** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */

@@ -1,6 +1,8 @@
 import { release } from '../../shared/bytes.ts';
+import { GrowingBuffer } from '../../shared/growing-buffer.ts';
 import { FRAME_BYTES } from '../../shared/limits.ts';
 import type { Pieces, Stage } from '../../shared/streams.ts';
+import type { UnfinishedBytes, UploadMemory } from '../../shared/upload-memory.ts';
 import { type CompressionPace, pacedCompressor } from '../cpu-pace.ts';
 import { checkLevel } from '../levels.ts';
 import { plainBytes } from '../plain-bytes.ts';
@@ -15,6 +17,8 @@ export interface SeekableEncodeOptions {
   readonly level: number;
   /** Chooses the level of each frame, up to `level`. Without it all have that. */
   readonly pace?: CompressionPace;
+  /** Where content waits that is short of a frame, if it comes from a sender who may be slow. */
+  readonly memory?: UploadMemory;
   /** Returns the frame that a chunk of content came in, to be stored as it is; null where the content is to be compressed. */
   readonly keptFrame?: (content: Uint8Array) => WholeFrame | null;
   /** Content of a frame, in bytes; at most FRAME_BYTES, its default. */
@@ -25,14 +29,13 @@ export interface SeekableEncodeOptions {
 
 /**
  * The stored form: independent zstd frames of `frameBytes` of content, fewer in the last, and the seek table. Content
- * of no bytes is one empty frame, so that every stored object is a zstd file. Pieces of input that are frames already
- * are compressed where they lie; others are gathered in one buffer of `frameBytes`. With `keptFrame` frames may have any
- * content up to `frameBytes`.
+ * of no bytes is one empty frame, so that every stored object is a zstd file. Content is gathered until it is a frame.
+ * With `keptFrame` frames may have any content up to `frameBytes`.
  *
  * Throws LevelUnsupported at once. A frame's memory is given back when the next one is pulled.
  */
 export function seekableEncode(options: SeekableEncodeOptions): Stage {
-  const { engine, level, pace, keptFrame, frameBytes = FRAME_BYTES, onFrames } = options;
+  const { engine, level, pace, keptFrame, memory, frameBytes = FRAME_BYTES, onFrames } = options;
   checkLevel(level, engine);
   return async function* seekableEncoded(source) {
     const entries: SeekEntry[] = [];
@@ -42,7 +45,11 @@ export function seekableEncode(options: SeekableEncodeOptions): Stage {
     };
     const compressor = pacedCompressor(engine, (bytes) => pace?.next(bytes) ?? level);
     try {
-      for await (const next of framesOf(source, frameBytes, keptFrame)) {
+      for await (const next of framesOf(
+        source,
+        memory?.buffer(frameBytes) ?? new GrowingBuffer(frameBytes),
+        keptFrame,
+      )) {
         if ('kept' in next) {
           const { bytes, content, hasChecksum } = next.kept;
           entries.push(seekEntry(bytes, content.length, hasChecksum));
@@ -51,8 +58,13 @@ export function seekableEncode(options: SeekableEncodeOptions): Stage {
         }
         const { content } = next;
         const frame = plainBytes(noted(await compressor.compress(content), content.length));
+        release(content);
+        // It may wait for parts that are on their way.
+        const { length } = frame;
+        memory?.count(length);
         yield frame;
         release(frame);
+        memory?.count(-length);
       }
     } finally {
       compressor.close();
@@ -71,42 +83,28 @@ export function seekEntry(frame: Uint8Array, contentBytes: number, hasChecksum: 
   return { ...entry, checksum: end.getUint32(0, true) };
 }
 
-/** What becomes a frame: content to compress, or a frame that came and is kept. */
+/** What becomes a frame: content to compress, whose memory is the consumer's to release, or a frame that came and is kept. */
 type NextFrame = { readonly content: Uint8Array } | { readonly kept: WholeFrame };
 
-/** Content of `frameBytes` exactly, but the last and what precedes a kept frame; only other sizes are copied. */
+/** Content of the buffer's size exactly, but the last and what precedes a kept frame. */
 async function* framesOf(
   source: Pieces,
-  frameBytes: number,
+  gathered: UnfinishedBytes | GrowingBuffer,
   keptFrame: SeekableEncodeOptions['keptFrame'],
 ): AsyncGenerator<NextFrame, void, undefined> {
-  let gathered: Uint8Array | undefined;
-  let filled = 0;
   for await (const piece of source) {
     const kept = keptFrame?.(piece);
     if (kept) {
-      if (gathered && filled > 0) yield { content: gathered.subarray(0, filled) };
-      filled = 0;
+      if (gathered.length > 0) yield { content: await gathered.take() };
       yield { kept };
       continue;
     }
-    let at = 0;
-    while (at < piece.length) {
-      if (filled === 0 && piece.length - at >= frameBytes) {
-        yield { content: piece.subarray(at, at + frameBytes) };
-        at += frameBytes;
-        continue;
-      }
-      gathered ??= new Uint8Array(frameBytes);
-      const taken = Math.min(frameBytes - filled, piece.length - at);
-      gathered.set(piece.subarray(at, at + taken), filled);
-      at += taken;
-      filled += taken;
-      if (filled < frameBytes) continue;
-      filled = 0;
-      yield { content: gathered };
+    for (let at = 0; at < piece.length; ) {
+      const taken = piece.subarray(at, at + gathered.remaining);
+      gathered.append(taken);
+      at += taken.length;
+      if (gathered.remaining === 0) yield { content: await gathered.take() };
     }
   }
-  if (gathered && filled > 0) yield { content: gathered.subarray(0, filled) };
-  if (gathered) release(gathered);
+  if (gathered.length > 0) yield { content: await gathered.take() };
 }

@@ -13,10 +13,8 @@ export interface ZstdEngine {
   /** Largest window a frame may need to be decoded, in bytes. */
   readonly largestWindowBytes: number;
 
-  /** What the engine holds for as long as the isolate lives, in bytes. */
+  /** What the engine holds for all transfers of the isolate together, at most, in bytes. */
   readonly heapBytes: number;
-  /** What a compressor of that level holds beside it, in bytes. */
-  contextBytes(level: number): number;
   /** Content of a frame up to which `decompressFrame` may be used, in bytes. */
   readonly oneShotBytes: number;
 

@@ -5,6 +5,7 @@ import { PushTransform } from '../push-transform.ts';
 import type { FrameCompressor, FrameDecompressor, ZstdEngine } from './engine.ts';
 import { LARGEST_BLOCK_BYTES, parseFrameHeader } from './frame-header.ts';
 import { MalformedZstd } from './malformed-zstd.ts';
+import { type NativeContext, openNativeContext } from './native-context.ts';
 
 /**
  * Tables of the high levels, held so small that compressing a 4 MiB frame takes at most 18 MiB at every level (measured
@@ -25,9 +26,8 @@ export const nativeEngine: ZstdEngine = {
   highestLevel: 22,
   largestWindowBytes: ZSTD_WINDOW_BYTES,
   oneShotBytes: ZSTD_WINDOW_BYTES,
-  heapBytes: 0,
-  // ZSTD_sizeof_CCtx after a frame of 4 MiB: 3.5 MiB at level 3, then up to 17.5 at level 22.
-  contextBytes: (level) => (level <= 3 ? 3.5 : 18) * MIB,
+  // ZSTD_sizeof_CCtx after a frame of 4 MiB (3.5 MiB at level 3, 17.5 at level 22), and the frame.
+  heapBytes: 18 * MIB + chunkBytes(FRAME_BYTES),
   compressFrame,
   compressor,
   decompressFrame,
@@ -42,14 +42,18 @@ export function nativeEnginePasses(): boolean {
   try {
     const content = probe(512 * 1024);
     const frame = compressFrame(content, 1);
-    const header = parseFrameHeader(frame);
-    if (header.kind !== 'frame' || header.frame.contentBytes !== content.length || !header.frame.hasChecksum)
-      return false;
-    const back = decompressFrame(frame, content.length);
-    return back.every((byte, i) => byte === content[i]);
+    return isFrameOf(frame, content);
   } catch {
     return false;
   }
+}
+
+/** Whether the frame says all that ours say, and gives the content. */
+function isFrameOf(frame: Uint8Array, content: Uint8Array): boolean {
+  const header = parseFrameHeader(frame);
+  if (header.kind !== 'frame' || header.frame.contentBytes !== content.length || !header.frame.hasChecksum)
+    return false;
+  return decompressFrame(frame, content.length).every((byte, i) => byte === content[i]);
 }
 
 /** Bytes that do not compress, so that the output spans many of the runtime's own chunks. */
@@ -63,7 +67,32 @@ function probe(bytes: number): Uint8Array {
   return content;
 }
 
+/** What all frames of the isolate are made with; null where the runtime has no such thing, or fails its round trip. */
+const shared = checkedContext();
+
+function checkedContext(): NativeContext | null {
+  try {
+    const context = openNativeContext(chunkBytes(FRAME_BYTES));
+    if (!context) return null;
+    const content = probe(256 * 1024);
+    // Parameters of one level must not stay for the next.
+    for (const level of [FIRST_BOUNDED_LEVEL, 1]) {
+      const frame = context.compress(content, compressionParams(level)).slice();
+      if (!isFrameOf(frame, content)) return null;
+    }
+    return context;
+  } catch {
+    return null;
+  }
+}
+
 function compressFrame(content: Uint8Array, level: number): Uint8Array {
+  // After a frame has ended, the context takes no input for a call that is to be repeated, not for an empty frame.
+  if (!shared || content.length === 0) return compressOnce(content, level);
+  return shared.compress(content, compressionParams(level)).slice();
+}
+
+function compressOnce(content: Uint8Array, level: number): Uint8Array {
   // One chunk that holds any result: one call of the compressor, which therefore knows the content size and writes it
   // into the header, and works around workerd#6769.
   const chunkSize = chunkBytes(content.length);
@@ -77,13 +106,21 @@ function chunkBytes(contentBytes: number): number {
 
 /**
  * A one-shot call leaves its context behind: about 1 MiB a frame at level 3 that no collection brought back (workerd
- * 1.20261117, measured by the process's resident memory), so that a 10 GiB upload would end the isolate. A stream keeps
- * one context. Every write ends a frame (`flush`), so the content size is known and written as in a one-shot call.
+ * 1.20261117, measured by the process's resident memory), so that a 10 GiB upload would end the isolate. Where there is no
+ * shared context, a stream keeps one for each upload. Every write ends a frame (`flush`), so the content size is known and
+ * written as in a one-shot call.
  *
  * Runtimes before 1.20261110 break where a frame spans two of the stream's chunks (workerd#6769): there that one frame
  * is made by a one-shot call, and the next by a new stream.
  */
 function compressor(level: number): FrameCompressor {
+  return shared
+    ? { compress: (content) => compressFrame(content, level), close: () => undefined }
+    : streamCompressor(level);
+}
+
+/** The public way; exported for its test, since every runtime tested has the shared context. */
+export function streamCompressor(level: number): FrameCompressor {
   let stream = frameStream(level);
   return {
     async compress(content) {
@@ -92,7 +129,7 @@ function compressor(level: number): FrameCompressor {
       } catch {
         stream.close();
         stream = frameStream(level);
-        return compressFrame(content, level);
+        return compressOnce(content, level);
       }
     },
     close: () => stream.close(),
@@ -120,16 +157,14 @@ function frameStream(level: number) {
   };
 }
 
+/** All of them at every level: the shared context keeps what it is not given. 0 is zstd's own choice. */
 function compressionParams(level: number): Record<number, number> {
-  const params = {
+  const bounded = level >= FIRST_BOUNDED_LEVEL;
+  return {
     [constants.ZSTD_c_compressionLevel]: level,
     [constants.ZSTD_c_checksumFlag]: 1,
-  };
-  if (level < FIRST_BOUNDED_LEVEL) return params;
-  return {
-    ...params,
-    [constants.ZSTD_c_hashLog]: LARGEST_HASH_LOG,
-    [constants.ZSTD_c_chainLog]: LARGEST_CHAIN_LOG,
+    [constants.ZSTD_c_hashLog]: bounded ? LARGEST_HASH_LOG : 0,
+    [constants.ZSTD_c_chainLog]: bounded ? LARGEST_CHAIN_LOG : 0,
   };
 }
 

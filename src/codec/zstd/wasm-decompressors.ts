@@ -1,5 +1,5 @@
 import { VaultError } from '../../shared/errors.ts';
-import { IsolateBudget, type Share } from '../../shared/isolate-budget.ts';
+import { Gate, type Share } from '../../shared/isolate-memory.ts';
 import { DecoderBusy, type FrameDecompressor } from './engine.ts';
 import type { DecompressStreamBinding, ZstdBinding } from './generated/zstd-codec-glue.js';
 import { MalformedZstd } from './malformed-zstd.ts';
@@ -12,7 +12,7 @@ import { MalformedZstd } from './malformed-zstd.ts';
  */
 export class WasmDecompressors {
   readonly #binding: ZstdBinding;
-  readonly #turn = new IsolateBudget(1);
+  readonly #turn = new Gate({ units: 1 });
   #current: DecompressStreamBinding | undefined;
   #background: Share | undefined;
 
@@ -49,11 +49,11 @@ export class WasmDecompressors {
   async #enter(): Promise<Share> {
     this.#background?.release();
     this.#background = undefined;
-    return this.#turn.reserve(1);
+    return this.#turn.acquire(FOREGROUND);
   }
 
   async #enterIfFree(): Promise<Share> {
-    this.#background = await this.#turn.reserve(1, AbortSignal.abort(new DecoderBusy()));
+    this.#background = await this.#turn.acquire(BACKGROUND, AbortSignal.abort(new DecoderBusy()));
     return this.#background;
   }
 
@@ -70,6 +70,9 @@ export class WasmDecompressors {
     this.#current = undefined;
   }
 }
+
+const FOREGROUND = 'decoding';
+const BACKGROUND = 'decoding along';
 
 function transform(stream: DecompressStreamBinding, input: Uint8Array): Uint8Array[] {
   const out: Uint8Array[] = [];

@@ -35,7 +35,6 @@ export function startWasmEngine(): ZstdEngine {
     largestWindowBytes: ZSTD_WINDOW_BYTES,
     oneShotBytes: ONE_SHOT_BYTES,
     heapBytes: 2 * HEAP_BYTES,
-    contextBytes: () => 0,
     compressor: (level) => ({ compress: (content) => engine.compressFrame(content, level), close: () => undefined }),
     compressFrame: (content, level) =>
       withVectors(frames, content, (source, result) => {

@@ -9,6 +9,7 @@
 import { ByteReader } from '../../shared/byte-reader.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
+import type { Share } from '../../shared/isolate-memory.ts';
 import type { Stage } from '../../shared/streams.ts';
 import { plainBytes } from '../plain-bytes.ts';
 import type { ZstdEngine } from './engine.ts';
@@ -43,6 +44,11 @@ export interface ZstdDecodeOptions {
    */
   readonly onStep?: () => void;
   /**
+   * Borrows memory for a frame before its bytes are gathered, in bytes: its content where it is decoded at once, else its
+   * window. The share is released behind the frame. For decoders at the pace of a sender, who may be slow.
+   */
+  readonly hold?: (bytes: number) => Promise<Share> | undefined;
+  /**
    * Content of a frame up to which it is decoded at once, in bytes, where the caller can hold less than
    * `engine.oneShotBytes`, its default. Larger frames are decoded in groups of blocks, with their window in memory.
    */
@@ -73,10 +79,11 @@ export interface FrameStart {
  * the fault (whole frames, or the checked part of a large one). Holds a frame's compressed bytes and its content.
  */
 export function zstdDecode(options: ZstdDecodeOptions): Stage {
-  const { engine, maxBytes, onFrame, onWholeFrame, onStep, oneShotBytes } = options;
+  const { engine, maxBytes, onFrame, onWholeFrame, onStep, hold, oneShotBytes } = options;
   const largestOneShot = Math.min(engine.oneShotBytes, oneShotBytes ?? engine.oneShotBytes);
   return async function* zstdDecoded(source) {
     const reader = new ByteReader(source);
+    let share: Share | undefined;
     try {
       let made = 0;
       if ((await reader.fill(1)).length === 0) throw new MalformedZstd('there are no bytes', 0);
@@ -86,6 +93,7 @@ export function zstdDecode(options: ZstdDecodeOptions): Stage {
         if (!frame) continue;
         checkFrame(frame, engine, reader.position);
         if (made + (frame.contentBytes ?? 0) > maxBytes) throw new ZstdTooLarge(maxBytes);
+        share = await hold?.(heldBytes(frame, largestOneShot));
         const encodedOffset = reader.position;
         const encodedEnd = await frameEnd(reader, frame, largestOneShot, onStep);
         onFrame?.({ encodedOffset, encodedEnd, contentOffset: made, contentBytes: frame.contentBytes });
@@ -94,11 +102,17 @@ export function zstdDecode(options: ZstdDecodeOptions): Stage {
           if (made > maxBytes) throw new ZstdTooLarge(maxBytes);
           yield piece;
         }
+        share?.release();
       }
     } finally {
+      share?.release();
       await reader.close();
     }
   };
+}
+
+function heldBytes({ contentBytes, windowBytes }: ZstdFrameHeader, oneShotBytes: number): number {
+  return contentBytes !== null && contentBytes <= oneShotBytes ? contentBytes : windowBytes;
 }
 
 /** Where a frame ends that is decoded at once, which is then buffered whole; null for any other. */

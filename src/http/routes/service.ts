@@ -1,5 +1,5 @@
 import { createRoute } from '@hono/zod-openapi';
-import { FRAME_BYTES, JSON_BODY_BYTES, MEMORY, PART_BYTES } from '../../shared/limits.ts';
+import { DEFAULT_LEVEL, FRAME_BYTES, JSON_BODY_BYTES, PART_BYTES } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { docsPage } from '../docs-page.ts';
 import { CAPABILITIES, HEALTH } from '../examples.ts';
@@ -89,7 +89,7 @@ export function serviceRoutes(app: App): void {
         resumable: { tus: TUS_VERSION, draft: config.resumableDraft, expires_in: config.uploadTtlMs / 1000 },
         engine: engine.name,
         highest_level: engine.highestLevel,
-        default_level: MEMORY.operations.upload.level,
+        default_level: DEFAULT_LEVEL,
         limits: {
           json_body_bytes: JSON_BODY_BYTES,
           cpu_seconds: config.cpuLimitMs / 1000,
@@ -97,7 +97,7 @@ export function serviceRoutes(app: App): void {
           download_idle_seconds: config.downloadIdleMs / 1000,
           min_rate: config.minRate,
         },
-        memory: memoryView(),
+        memory: memoryView(engine),
       },
       200,
     );

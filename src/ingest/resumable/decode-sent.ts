@@ -4,8 +4,10 @@ import { DigestCheck } from '../../codec/digest.ts';
 import { pipeline } from '../../codec/pipeline.ts';
 import { meter } from '../../codec/stages.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { PART_BYTES } from '../../shared/limits.ts';
+import { partBytesFor } from '../../shared/limits.ts';
 import { type Pieces, readAhead } from '../../shared/streams.ts';
+import { UploadMemory } from '../../shared/upload-memory.ts';
+import { asideObjects } from '../../store/aside-objects.ts';
 import { dataKey, sentKey } from '../../store/object-keys.ts';
 import type { OpenUpload } from '../../store/object-store.ts';
 import { ObjectWriter } from '../../store/object-writer.ts';
@@ -60,17 +62,21 @@ export async function decodeSent(
     },
   };
   const job = { publish: () => undefined, noteOpen: noteIndex, alive: () => true, signal };
-  const writer = new ObjectWriter(rooms.store, dataKey(backup_id), PART_BYTES, noteData);
-  const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
+  const memory = new UploadMemory(rooms.memory, backup_id, asideObjects(rooms.store, backup_id));
+  const partBytes = partBytesFor(record.max_bytes);
+  const writer = new ObjectWriter(rooms.store, memory, dataKey(backup_id), partBytes, noteData);
+  const indexing = new MemberIndexing(rooms.store, memory, rooms.engine, backup_id, rooms.indexBounds);
   try {
     const { default_recipients: defaultRecipients } = record;
-    return await receive({ ...rooms, defaultRecipients, uploadRate: null }, order, job, writer, indexing);
+    return await receive({ ...rooms, defaultRecipients, uploadRate: null }, order, job, memory, writer, indexing);
   } catch (error) {
     for (const each of [writer, indexing]) await each.abort();
     if (error instanceof StoredDataLost) throw new StoredOtherwise(error);
     // Only what came may be called malformed: what the storage changed is not the sender's fault.
     if (error instanceof VaultError && FAULTS_OF_THE_BYTES.has(error.code)) await checkAgain(rooms, record, signal);
     throw error;
+  } finally {
+    await memory.close();
   }
 }
 

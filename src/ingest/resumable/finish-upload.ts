@@ -1,6 +1,5 @@
 import { releaseLinksOf } from '../../catalogue/upload-links.ts';
 import type { JobPublisher } from '../../progress/publisher.ts';
-import { DECODE_BYTES, MEMORY } from '../../shared/limits.ts';
 import { sentKey } from '../../store/object-keys.ts';
 import type { OpenUpload } from '../../store/object-store.ts';
 import { commitBackup, rollBack } from '../commit-backup.ts';
@@ -42,7 +41,7 @@ async function seal(
 ): Promise<StoredObject> {
   const record = store.known;
   report(job, record, 'storing', record.written.offset);
-  const writer = await session.take(signal);
+  const writer = session.take();
   const fence = () => writer.fence();
   signal.addEventListener('abort', fence);
   try {
@@ -69,34 +68,22 @@ async function verify(
     report(job, record, 'verifying', bytes);
   };
   report(job, record, 'verifying', 0);
-  const share = await rooms.budget.reserve(finishingBytes(rooms, record), signal);
-  try {
-    // Of a try before, which died: it would hold its parts for a week.
-    for (const open of [store.decodedOpen, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
-    const noteIndex = async (open: OpenUpload) => {
-      store.indexOpen = open;
-    };
-    const noteData = async (open: OpenUpload) => {
-      store.decodedOpen = open;
-    };
-    const backup =
-      record.codings.length > 0
-        ? await decodeSent(rooms, record, { onRead, noteData, noteIndex, signal })
-        : await readBack(rooms, record, stored, store.sealing, onRead, noteIndex);
-    signal.throwIfAborted();
-    // An end that `signal` asks for after that comes too late: the backup is listed.
-    await commitBackup(rooms, backup, signal);
-    store.record = finished(store.known, Date.now());
-  } finally {
-    share.release();
-  }
-}
-
-/** What decoding an encoding holds, or reading an object back. */
-function finishingBytes({ engine }: SessionRooms, { codings, level }: UploadRecord): number {
-  const { upload, readback } = MEMORY.operations;
-  if (codings.length === 0) return readback.budgetBytes;
-  return upload.budgetBytes + DECODE_BYTES + engine.contextBytes(level);
+  // Of a try before, which died: it would hold its parts for a week.
+  for (const open of [store.decodedOpen, store.indexOpen]) if (open) await rooms.store.abortUpload(open);
+  const noteIndex = async (open: OpenUpload) => {
+    store.indexOpen = open;
+  };
+  const noteData = async (open: OpenUpload) => {
+    store.decodedOpen = open;
+  };
+  const backup =
+    record.codings.length > 0
+      ? await decodeSent(rooms, record, { onRead, noteData, noteIndex, signal })
+      : await readBack(rooms, record, stored, store.sealing, onRead, noteIndex);
+  signal.throwIfAborted();
+  // An end that `signal` asks for after that comes too late: the backup is listed.
+  await commitBackup(rooms, backup, signal);
+  store.record = finished(store.known, Date.now());
 }
 
 function report(job: JobPublisher, record: UploadRecord, phase: 'storing' | 'verifying', current: number): void {

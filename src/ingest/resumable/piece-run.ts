@@ -80,6 +80,7 @@ export class PieceRun {
   /** Takes the body to its end. Resolves when all of it is durable. */
   async take(body: ByteStream | null): Promise<void> {
     const { signal } = this.#leaving;
+    signal.throwIfAborted();
     const record = this.#store.known;
     const { job_id, backup_id, filename, written } = record;
     const job = this.#rooms.jobs.publisher(job_id, backup_id);
@@ -89,13 +90,7 @@ export class PieceRun {
     };
     // At once: an upload without an open request may lose its job to another.
     publish(written.offset, written.encoded_bytes);
-    let writer: ResumableWriter;
-    try {
-      writer = await this.#session.take(signal);
-    } catch (error) {
-      await job.pause();
-      throw error;
-    }
+    const writer = this.#session.take();
     this.#writer = writer;
     const { bytes, length } = this.#piece;
     const mostBytes = bytes ?? (length ?? mostBytesOf(record)) - writer.offset;

@@ -12,8 +12,11 @@ import { MalformedZstd } from '../../codec/zstd/malformed-zstd.ts';
 import { ZstdTooLarge } from '../../codec/zstd/zstd-decode.ts';
 import { hex } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
+import { type IsolateMemory, inTurns } from '../../shared/isolate-memory.ts';
 import { type Pieces, peek, readAhead } from '../../shared/streams.ts';
 import { takingTurns } from '../../shared/turns.ts';
+import { UploadMemory } from '../../shared/upload-memory.ts';
+import { asideObjects } from '../../store/aside-objects.ts';
 import { dataKey } from '../../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
 import { readWhole } from '../../store/resuming-read.ts';
@@ -25,6 +28,7 @@ import type { StoredObject, UploadRecord } from './upload-record.ts';
 export interface ReadBackRooms {
   readonly store: ObjectStore;
   readonly engine: ZstdEngine;
+  readonly memory: IsolateMemory;
   readonly indexBounds?: IndexBounds;
 }
 
@@ -58,8 +62,26 @@ export async function readBack(
   onRead: (bytes: number) => void,
   noteOpen: (open: OpenUpload) => Promise<void>,
 ): Promise<Backup> {
+  const { backup_id } = record;
+  const memory = new UploadMemory(rooms.memory, backup_id, asideObjects(rooms.store, backup_id));
+  const indexing = new MemberIndexing(rooms.store, memory, rooms.engine, backup_id, rooms.indexBounds);
+  try {
+    return await readInto(indexing, rooms, record, stored, sealing, onRead, noteOpen);
+  } finally {
+    await memory.close();
+  }
+}
+
+async function readInto(
+  indexing: MemberIndexing,
+  rooms: ReadBackRooms,
+  record: UploadRecord,
+  stored: StoredObject,
+  sealing: AgeSealing | null,
+  onRead: (bytes: number) => void,
+  noteOpen: (open: OpenUpload) => Promise<void>,
+): Promise<Backup> {
   const { backup_id, job_id, filename, content_type, written } = record;
-  const indexing = new MemberIndexing(rooms.store, rooms.engine, backup_id, rooms.indexBounds);
   const storedDigest = sha256Digest();
   const contentDigest = sha256Digest();
   const sentDigests = new DigestCheck(record.sent_digests);
@@ -80,7 +102,8 @@ export async function readBack(
   const content = unwrapped(rooms.engine, stored, sealing, object, written.offset);
   let encryption: Encryption | null = null;
   try {
-    const { first, pieces } = await peek(content, isEnoughToSniff);
+    // A turn for each frame: what reads back many gigabytes keeps nobody waiting for its end.
+    const { first, pieces } = await peek(inTurns(content, rooms.memory.turns, backup_id), isEnoughToSniff);
     encryption = encryptionOf(sealing, first);
     const compared = pipeline(pieces).through(meter(compare)).through(digest(contentDigest));
     for await (const _ of encryption ? compared : compared.through(membersInto(indexing)));

@@ -1,7 +1,9 @@
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { KEPT_RATHER_BYTES, PART_BYTES, PARTS_IN_FLIGHT, R2_PART_NUMBERS } from '../../shared/limits.ts';
-import type { ObjectStore, OpenUpload, UploadedPart } from '../../store/object-store.ts';
+import { GrowingBuffer } from '../../shared/growing-buffer.ts';
+import type { Share } from '../../shared/isolate-memory.ts';
+import { FLIGHTS_PER_UPLOAD, KEPT_RATHER_BYTES, R2_PART_NUMBERS } from '../../shared/limits.ts';
+import { type ObjectStore, type OpenUpload, storageCallEnded, type UploadedPart } from '../../store/object-store.ts';
 import type { SessionStore } from './session-store.ts';
 
 export class TooOftenInterrupted extends VaultError {
@@ -14,17 +16,28 @@ export class TooOftenInterrupted extends VaultError {
 interface PartBuffer {
   /** Its place in the object, counted from 0. */
   readonly place: number;
-  readonly bytes: Uint8Array;
+  /** The bytes behind `missing`, until the part is sent. */
+  readonly buffer: GrowingBuffer;
+  /** All of them, from then on. */
+  whole: Uint8Array | null;
   filled: number;
-  /** Bytes at its start that are kept in the session's storage. */
+  /** Bytes at its start that are kept in the upload's storage. */
   kept: number;
-  /** Those of them that an earlier writer kept, and that are not in `bytes` yet. */
+  /** Those of them that are not in memory. */
   missing: number;
   sent: UploadedPart | null;
 }
 
+/** What the parts of one upload borrow of the isolate. */
+export interface PartsMemory {
+  /** Bytes of memory that are held more, or with a negative number less. */
+  count(bytes: number): void;
+  /** A share for one part on its way. */
+  flight(): Promise<Share>;
+}
+
 /**
- * The parts of an object that is written by several requests, one after the other. Parts are equal ({@link PART_BYTES});
+ * The parts of an object that is written by several requests, one after the other. Parts are equal;
  * the beginning of one that is not full is kept in the session's storage, and is brought back when the part is sent.
  *
  * What is appended *counts* once {@link count} is called: a checkpoint then holds all of a frame or nothing of it.
@@ -39,6 +52,8 @@ export class ResumableParts {
   readonly #key: string;
   /** Throws where this writer may write no more. */
   readonly #checkFence: () => void;
+  readonly #memory: PartsMemory;
+  readonly #partBytes: number;
   /** Bytes of the object that were put here, and those of them that count. */
   #put: number;
   #counted: number;
@@ -48,7 +63,6 @@ export class ResumableParts {
   readonly #parts: PartBuffer[] = [];
   /** Those that the storage has, whose buffers are free, and that are not noted yet. */
   readonly #taken: { readonly place: number; readonly sent: UploadedPart }[] = [];
-  readonly #free: Uint8Array[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | null = null;
 
@@ -57,15 +71,18 @@ export class ResumableParts {
     objects: ObjectStore,
     store: SessionStore,
     key: string,
-    from: { readonly bytes: number; readonly parts: number },
+    from: { readonly bytes: number; readonly parts: number; readonly partBytes: number },
     checkFence: () => void,
+    memory: PartsMemory,
   ) {
     this.#objects = objects;
     this.#store = store;
     this.#key = key;
     this.#put = this.#counted = from.bytes;
     this.#noted = from.parts;
+    this.#partBytes = from.partBytes;
     this.#checkFence = checkFence;
+    this.#memory = memory;
   }
 
   /** Bytes of the object that count. */
@@ -78,17 +95,19 @@ export class ResumableParts {
     return this.#failure !== null;
   }
 
-  /** Puts bytes behind those before; copies them. Waits while all buffers are on their way. */
+  /** Puts bytes behind those before; copies them. Waits while as many parts are on their way as may be. */
   async append(bytes: Uint8Array): Promise<void> {
     await this.#resume();
     for (let at = 0; at < bytes.length; ) {
-      const part = this.#filling() ?? (await this.#begin(this.#noted + this.#taken.length + this.#parts.length));
-      const taken = Math.min(PART_BYTES - part.filled, bytes.length - at);
-      part.bytes.set(bytes.subarray(at, at + taken), part.filled);
-      part.filled += taken;
-      this.#put += taken;
-      at += taken;
-      if (part.filled === PART_BYTES) await this.#send(part);
+      const part = this.#filling() ?? this.#begin(this.#noted + this.#taken.length + this.#parts.length);
+      const taken = bytes.subarray(at, at + this.#partBytes - part.filled);
+      const before = part.buffer.capacity;
+      part.buffer.append(taken);
+      this.#memory.count(part.buffer.capacity - before);
+      part.filled += taken.length;
+      this.#put += taken.length;
+      at += taken.length;
+      if (part.filled === this.#partBytes) await this.#send(part);
     }
     this.#checkFailure();
   }
@@ -96,6 +115,7 @@ export class ResumableParts {
   /** All that was appended counts. */
   count(): void {
     this.#counted = this.#put;
+    this.#freeSent();
   }
 
   /**
@@ -104,20 +124,43 @@ export class ResumableParts {
    */
   checkpoint(): number {
     const noted = this.#note();
-    this.#store.dropBefore('rest', noted * PART_BYTES);
-    for (const { place, bytes, kept, missing } of this.#parts) {
-      const start = place * PART_BYTES;
-      const from = Math.max(kept, missing);
-      this.#store.keep('rest', start + from, bytes.subarray(from, Math.max(from, this.#counted - start)));
-    }
+    this.#store.dropBefore('rest', noted * this.#partBytes);
+    this.#keep();
     return noted;
   }
 
   checkpointed(): void {
     this.#noted += this.#taken.length;
     this.#taken.length = 0;
+    this.#markKept();
+  }
+
+  /** Within a transaction: keeps what counts, so that {@link keptAside} can free its memory. It is not noted. */
+  keepAside(): void {
+    this.#keep();
+  }
+
+  /** After that transaction. */
+  keptAside(): void {
+    this.#markKept();
     for (const part of this.#parts) {
-      part.kept = Math.max(part.kept, Math.min(part.filled, this.#counted - part.place * PART_BYTES));
+      if (part.whole || part.kept < part.filled) continue;
+      part.missing = part.filled;
+      this.#clear(part);
+    }
+  }
+
+  #keep(): void {
+    for (const part of this.#parts) {
+      const start = part.place * this.#partBytes;
+      const from = Math.max(part.kept, part.missing);
+      this.#store.keep('rest', start + from, bytesOf(part, from, Math.max(from, this.#counted - start)));
+    }
+  }
+
+  #markKept(): void {
+    for (const part of this.#parts) {
+      part.kept = Math.max(part.kept, Math.min(part.filled, this.#counted - part.place * this.#partBytes));
     }
   }
 
@@ -139,9 +182,13 @@ export class ResumableParts {
     await this.#resume();
     const [only] = this.#parts;
     if (this.#store.open === null) {
-      if (only) this.#bringBack(only);
-      this.#checkFence();
-      await this.#objects.put(this.#key, only ? only.bytes.subarray(0, only.filled) : new Uint8Array());
+      const flight = await this.#memory.flight();
+      try {
+        this.#checkFence();
+        await this.#objects.put(this.#key, only ? this.#gathered(only) : new Uint8Array());
+      } finally {
+        flight.release();
+      }
       return null;
     }
     const last = this.#filling();
@@ -159,56 +206,44 @@ export class ResumableParts {
   /** Gives all buffers back once nothing is on its way any more. */
   async close(): Promise<void> {
     await this.settle();
-    for (const { bytes } of this.#parts.splice(0)) release(bytes);
-    for (const bytes of this.#free.splice(0)) release(bytes);
+    for (const part of this.#parts.splice(0)) this.#free(part);
   }
 
   /** Begins with what was left by an earlier writer: whole parts that the storage refused are sent, the last one fills on. */
   async #resume(): Promise<void> {
     if (this.#resumed) return;
     this.#resumed = true;
-    for (let place = this.#noted; place * PART_BYTES < this.#put; place++) {
-      const part = await this.#begin(place, Math.min(PART_BYTES, this.#put - place * PART_BYTES));
-      if (part.filled === PART_BYTES) await this.#send(part);
+    for (let place = this.#noted; place * this.#partBytes < this.#put; place++) {
+      const part = this.#begin(place, Math.min(this.#partBytes, this.#put - place * this.#partBytes));
+      if (part.filled === this.#partBytes) await this.#send(part);
     }
   }
 
   /** @param kept bytes at its start that an earlier writer kept; said at once, since a checkpoint may come at any turn */
-  async #begin(place: number, kept = 0): Promise<PartBuffer> {
-    const part = { place, bytes: await this.#buffer(), filled: kept, kept, missing: kept, sent: null };
+  #begin(place: number, kept = 0): PartBuffer {
+    const buffer = new GrowingBuffer(this.#partBytes);
+    const part: PartBuffer = { place, buffer, whole: null, filled: kept, kept, missing: kept, sent: null };
     this.#parts.push(part);
     return part;
   }
 
   #unkeptOnTheWay(): number {
     let bytes = 0;
-    for (const { filled, kept, sent } of this.#parts) if (filled === PART_BYTES && !sent) bytes += filled - kept;
+    for (const { filled, kept, sent } of this.#parts) if (filled === this.#partBytes && !sent) bytes += filled - kept;
     return bytes;
   }
 
   #filling(): PartBuffer | null {
     const last = this.#parts.at(-1);
-    return last && last.filled < PART_BYTES ? last : null;
-  }
-
-  async #buffer(): Promise<Uint8Array> {
-    for (;;) {
-      this.#checkFence();
-      this.#checkFailure();
-      this.#freeSent();
-      const bytes = this.#free.pop();
-      if (bytes) return bytes;
-      if (this.#parts.length <= PARTS_IN_FLIGHT) return new Uint8Array(PART_BYTES);
-      await Promise.race(this.#inFlight);
-    }
+    return last && last.filled < this.#partBytes ? last : null;
   }
 
   /** Buffers become free in their order, and not before all in them counts: a checkpoint may have to keep the rest. */
   #freeSent(): void {
     for (let [first] = this.#parts; first?.sent; [first] = this.#parts) {
-      if (first.place * PART_BYTES + first.filled > this.#counted) return;
+      if (first.place * this.#partBytes + first.filled > this.#counted) return;
       this.#taken.push({ place: first.place, sent: first.sent });
-      this.#free.push(first.bytes);
+      this.#free(first);
       this.#parts.shift();
     }
   }
@@ -221,19 +256,36 @@ export class ResumableParts {
 
   async #send(part: PartBuffer): Promise<void> {
     const open = this.#store.open ?? (await this.#open());
-    this.#checkFence();
-    this.#bringBack(part);
-    const number = this.#store.nextPartNumber;
-    if (number > R2_PART_NUMBERS) throw new TooOftenInterrupted();
-    this.#store.nextPartNumber = number + 1;
+    while (this.#inFlight.size >= FLIGHTS_PER_UPLOAD) await Promise.race(this.#inFlight);
+    const flight = await this.#memory.flight();
+    try {
+      this.#checkFence();
+      this.#checkFailure();
+      const number = this.#store.nextPartNumber;
+      if (number > R2_PART_NUMBERS) throw new TooOftenInterrupted();
+      this.#store.nextPartNumber = number + 1;
+      this.#fly(open, number, part, flight);
+    } catch (error) {
+      flight.release();
+      throw error;
+    }
+  }
+
+  #fly(open: OpenUpload, number: number, part: PartBuffer, flight: Share): void {
     const sending = this.#objects
-      .putPart(open, number, part.bytes.subarray(0, part.filled))
-      .then((sent) => {
-        part.sent = sent;
-      })
-      .catch((error: unknown) => {
-        this.#failure ??= { error };
-      })
+      .putPart(open, number, this.#gathered(part))
+      .then(
+        (sent) => {
+          part.sent = sent;
+          this.#freeSent();
+          flight.release();
+        },
+        (error: unknown) => {
+          this.#failure ??= { error };
+          // A call that passed its deadline still holds the bytes.
+          void storageCallEnded(error).then(flight.release);
+        },
+      )
       .finally(() => this.#inFlight.delete(sending));
     this.#inFlight.add(sending);
   }
@@ -252,13 +304,40 @@ export class ResumableParts {
     return open;
   }
 
-  #bringBack(part: PartBuffer): void {
-    if (part.missing === 0) return;
-    this.#store.readKept('rest', part.place * PART_BYTES, part.bytes.subarray(0, part.missing));
+  /** All bytes of a part in one piece of memory, which is the part's until it is freed. */
+  #gathered(part: PartBuffer): Uint8Array {
+    if (part.whole) return part.whole;
+    const { missing, filled, buffer } = part;
+    if (missing === 0) {
+      this.#memory.count(-buffer.capacity);
+      part.whole = buffer.take();
+      return part.whole;
+    }
+    const whole = new Uint8Array(filled);
+    this.#store.readKept('rest', part.place * this.#partBytes, whole.subarray(0, missing));
+    whole.set(buffer.bytes, missing);
+    this.#clear(part);
     part.missing = 0;
+    part.whole = whole;
+    return whole;
+  }
+
+  #clear({ buffer }: PartBuffer): void {
+    this.#memory.count(-buffer.capacity);
+    buffer.clear();
+  }
+
+  #free(part: PartBuffer): void {
+    this.#clear(part);
+    if (part.whole) release(part.whole);
   }
 
   #checkFailure(): void {
     if (this.#failure) throw this.#failure.error;
   }
+}
+
+/** Bytes of a part that are in memory. */
+function bytesOf({ buffer, whole, missing }: PartBuffer, from: number, to: number): Uint8Array {
+  return whole ? whole.subarray(from, to) : buffer.bytes.subarray(from - missing, to - missing);
 }

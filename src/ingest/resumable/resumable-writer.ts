@@ -8,7 +8,9 @@ import { isAge, isCompressedAlready, isEnoughToSniff } from '../../codec/sniff.t
 import type { FrameCompressor, ZstdEngine } from '../../codec/zstd/engine.ts';
 import { release } from '../../shared/bytes.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { FRAME_BYTES } from '../../shared/limits.ts';
+import { GrowingBuffer } from '../../shared/growing-buffer.ts';
+import type { IsolateMemory, RestAccount } from '../../shared/isolate-memory.ts';
+import { FRAME_BYTES, partBytesFor } from '../../shared/limits.ts';
 import { dataKey, sentKey } from '../../store/object-keys.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { ResumableParts } from './resumable-parts.ts';
@@ -44,9 +46,15 @@ export class ResumableWriter {
   #frames: number;
   /** Those of them that are not noted yet. */
   readonly #newFrames: SeekEntry[] = [];
-  /** The tail: content of the frame that fills, or all of it while too little has come to tell how it is stored. */
-  readonly #tail = new Uint8Array(FRAME_BYTES);
+  /**
+   * The tail: content of the frame that fills, or all of it while too little has come to tell how it is stored. In memory
+   * are the bytes behind `missing`, which are in the storage alone.
+   */
+  readonly #tail = new GrowingBuffer(FRAME_BYTES);
   #filled = 0;
+  #missing = 0;
+  /** While its content is compressed, the tail stays where it is. */
+  #compressing = false;
   /** Content up to here is durable. */
   #keptTo: number;
   #compressor: FrameCompressor | null = null;
@@ -57,10 +65,25 @@ export class ResumableWriter {
   #sealer: AgeSealer | null = null;
   #sealing: AgeSealing | null = null;
   #fenced = false;
+  readonly #memory: IsolateMemory;
+  readonly #account: RestAccount;
 
-  /** Goes on where the upload stands. Holds a frame, and three parts at most, until it is closed. */
-  constructor(objects: ObjectStore, store: SessionStore, engine: ZstdEngine, order: SessionOrder, from: Written) {
+  /**
+   * Goes on where the upload stands. It holds what comes: the rest of a frame and of a part at most, beside two parts on
+   * their way. What was kept before is read when its frame or part is full; what comes is kept, and its memory given
+   * back, when the isolate has too much of it and the sender is idle.
+   */
+  constructor(
+    objects: ObjectStore,
+    memory: IsolateMemory,
+    store: SessionStore,
+    engine: ZstdEngine,
+    order: SessionOrder,
+    from: Written,
+  ) {
     this.#store = store;
+    this.#memory = memory;
+    this.#account = memory.rest.open(async () => this.#putAside());
     this.#engine = engine;
     const isEncoded = order.codings.length > 0;
     // An encoding is kept as it was sent until the upload ends, and is decoded then (decode-sent.ts).
@@ -71,13 +94,18 @@ export class ResumableWriter {
     this.#compressed = from.compressed;
     this.#frames = from.frames;
     this.#lowestLevel = from.lowest_level;
-    const stands = { bytes: from.encoded_bytes, parts: from.parts };
-    this.#parts = new ResumableParts(objects, store, key, stands, () => this.#checkFence());
+    const stands = { bytes: from.encoded_bytes, parts: from.parts, partBytes: partBytesFor(order.max_bytes) };
+    this.#parts = new ResumableParts(objects, store, key, stands, () => this.#checkFence(), {
+      count: (bytes) => this.#account.add(bytes),
+      flight: () => memory.flights.acquire(order.backup_id),
+    });
+    // What an earlier writer put aside and never noted, its sender sends again.
+    store.dropFrom('tail', from.offset);
+    store.dropFrom('rest', from.encoded_bytes);
     this.#sealing = store.sealing;
     if (this.#sealing) this.#sealer = AgeSealer.resume(this.#sealing);
     if (from.compressed === false) return;
-    this.#filled = from.offset - this.#tailStart;
-    store.readKept('tail', this.#tailStart, this.#tail.subarray(0, this.#filled));
+    this.#filled = this.#missing = from.offset - this.#tailStart;
   }
 
   /** Content taken so far, durable or not. */
@@ -105,16 +133,19 @@ export class ResumableWriter {
     this.#fenced = true;
   }
 
-  /** Takes content, and copies it. Waits while as many parts are on their way as may be. */
+  /** Takes content, and copies it. Waits while as many parts are on their way as may be, and while the isolate is full. */
   async write(piece: Uint8Array): Promise<void> {
+    await this.#memory.rest.room();
     for (let at = 0; at < piece.length; ) {
       if (this.#compressed === false) return this.#writeAsItCame(piece.subarray(at));
       const taken = piece.subarray(at, at + FRAME_BYTES - this.#filled);
-      this.#tail.set(taken, this.#filled);
+      const before = this.#tail.capacity;
+      this.#tail.append(taken);
+      this.#account.add(this.#tail.capacity - before);
       this.#filled += taken.length;
       this.#count(taken);
       at += taken.length;
-      if (this.#compressed === null && isEnoughToSniff(this.#tail.subarray(0, this.#filled))) await this.#decide();
+      if (this.#compressed === null && isEnoughToSniff(this.#content())) await this.#decide();
       if (this.#filled === FRAME_BYTES) await this.#endFrame();
     }
   }
@@ -129,7 +160,7 @@ export class ResumableWriter {
       if (this.#sealing) this.#store.sealing = this.#sealing;
       this.#store.addFrames(this.#frames - this.#newFrames.length, this.#newFrames);
       this.#store.dropBefore('tail', tailStart);
-      this.#store.keep('tail', keptTo, this.#tail.subarray(keptTo - tailStart, this.#filled));
+      this.#keepTail(keptTo);
       note({
         offset: this.#offset,
         crc32: this.#crc32,
@@ -143,6 +174,40 @@ export class ResumableWriter {
     this.#parts.checkpointed();
     this.#newFrames.length = 0;
     this.#keptTo = this.#offset;
+  }
+
+  /** Keeps what came without noting it, and gives its memory back. What the storage refuses stays in memory. */
+  #putAside(): void {
+    try {
+      if (!this.#fenced) this.#keepAside();
+    } catch (cause) {
+      const upload = this.#order.backup_id;
+      console.warn(JSON.stringify({ level: 'warn', event: 'put-aside-failed', upload, cause: String(cause) }));
+    }
+  }
+
+  #keepAside(): void {
+    const keptTo = Math.max(this.#keptTo, this.#offset - this.#filled);
+    this.#store.transaction(() => {
+      this.#parts.keepAside();
+      this.#keepTail(keptTo);
+    });
+    this.#parts.keptAside();
+    this.#keptTo = this.#offset;
+    if (this.#compressing) return;
+    this.#missing = this.#filled;
+    this.#clearTail();
+  }
+
+  /** Keeps the tail from byte `from` of the content on. */
+  #keepTail(from: number): void {
+    const start = this.#offset - this.#filled + this.#missing;
+    this.#store.keep('tail', from, this.#tail.bytes.subarray(from - start));
+  }
+
+  #clearTail(): void {
+    this.#account.add(-this.#tail.capacity);
+    this.#tail.clear();
   }
 
   /** Waits for parts that are on their way where that is cheaper than to keep them. */
@@ -199,8 +264,9 @@ export class ResumableWriter {
   async close(): Promise<void> {
     this.#compressor?.close();
     this.#sealer?.release();
+    this.#account.close();
+    this.#tail.clear();
     await this.#parts.close();
-    release(this.#tail);
   }
 
   /** Where the frame that fills begins in the content. */
@@ -216,12 +282,13 @@ export class ResumableWriter {
   /** The first bytes tell whether compressing is worth it, and whether somebody has encrypted already. */
   async #decide(): Promise<void> {
     const { compression, recipients, default_recipients } = this.#order;
-    const first = this.#tail.subarray(0, this.#filled);
+    const first = this.#content();
     const compressed = compression === 'zstd' || (compression === 'auto' && !isCompressedAlready(first));
     await this.#encryptFor(recipients ?? (isAge(first) ? [] : default_recipients));
     if (!compressed) {
       await this.#put(first);
-      this.#filled = 0;
+      this.#filled = this.#missing = 0;
+      this.#clearTail();
     }
     this.#countPut();
     this.#compressed = compressed;
@@ -246,9 +313,16 @@ export class ResumableWriter {
 
   async #endFrame(): Promise<void> {
     this.#compressor ??= pacedCompressor(this.#engine, (bytes) => this.#nextLevel(bytes));
-    const frame = await this.#compressor.compress(this.#tail.subarray(0, this.#filled));
+    this.#compressing = true;
+    const content = this.#content();
+    const frame = await this.#compressor.compress(content);
+    if (this.#missing > 0) release(content);
+    this.#compressing = false;
+    const { length } = frame;
+    this.#account.add(length);
     await this.#addFrame(frame);
     release(frame);
+    this.#account.add(-length);
   }
 
   #nextLevel(contentBytes: number): number {
@@ -265,7 +339,17 @@ export class ResumableWriter {
     this.#countPut();
     this.#newFrames.push(seekEntry(bytes, this.#filled, this.#engine.writesChecksum));
     this.#frames += 1;
-    this.#filled = 0;
+    this.#filled = this.#missing = 0;
+    this.#clearTail();
+  }
+
+  /** The whole tail: a view of it, or where some of it is in the storage alone, a copy. */
+  #content(): Uint8Array {
+    if (this.#missing === 0) return this.#tail.bytes;
+    const whole = new Uint8Array(this.#filled);
+    this.#store.readKept('tail', this.#offset - this.#filled, whole.subarray(0, this.#missing));
+    whole.set(this.#tail.bytes, this.#missing);
+    return whole;
   }
 
   /** Puts bytes of the object into its parts, encrypted where it is. */

@@ -118,6 +118,11 @@ export class SessionStore {
     this.#storage.sql.exec('DELETE FROM kept WHERE kind = ? AND at < ?', kind, at);
   }
 
+  /** Forgets rows that begin at `at` or behind it: those that a writer put aside and never noted. */
+  dropFrom(kind: Kept, at: number): void {
+    this.#storage.sql.exec('DELETE FROM kept WHERE kind = ? AND at >= ?', kind, at);
+  }
+
   /** Fills `target` with kept bytes, the first of which is number `at`. They are there, or it is a fault of ours. */
   readKept(kind: Kept, at: number, target: Uint8Array): void {
     let filled = 0;

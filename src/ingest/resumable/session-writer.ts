@@ -1,23 +1,17 @@
-import type { Share } from '../../shared/isolate-budget.ts';
-import { MEMORY, WRITER_RESTS_MS } from '../../shared/limits.ts';
+import { WRITER_RESTS_MS } from '../../shared/limits.ts';
 import { ResumableWriter } from './resumable-writer.ts';
 import type { SessionRooms } from './session-rooms.ts';
 import type { SessionStore } from './session-store.ts';
 import { isUnfinished, type UploadRecord, withWritten } from './upload-record.ts';
 
-interface Held {
-  readonly writer: ResumableWriter;
-  readonly share: Share;
-}
-
 /**
- * The one writer of a session, with its share of the isolate. Between two pieces it is kept for a moment: the next one
- * finds its buffers filled and its parts on their way, where it would else wait for those and read back the rest.
+ * The one writer of a session. Between two pieces it is kept for a moment: the next one finds its buffers filled and its
+ * parts on their way, where it would else wait for those and read back the rest.
  */
 export class SessionWriter {
   readonly #rooms: SessionRooms;
   readonly #store: SessionStore;
-  #held: Held | null = null;
+  #held: ResumableWriter | null = null;
   #inUse = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -26,27 +20,18 @@ export class SessionWriter {
     this.#store = store;
   }
 
-  /** The writer, standing where the record does. Waits for a share of the isolate; rejects with the signal's reason. */
-  async take(signal: AbortSignal): Promise<ResumableWriter> {
+  /** The writer, standing where the record does. */
+  take(): ResumableWriter {
     clearTimeout(this.#timer);
     // Its parts are kept: the next one sends them again.
-    if (this.#held?.writer.broken) void this.drop();
-    if (this.#held) {
-      this.#inUse = true;
-      return this.#held.writer;
+    if (this.#held?.broken) void this.drop();
+    if (!this.#held) {
+      const { memory, engine, store: objects } = this.#rooms;
+      const record = this.#store.known;
+      this.#held = new ResumableWriter(objects, memory, this.#store, engine, record, record.written);
     }
-    const { budget, engine, store: objects } = this.#rooms;
-    const { level } = this.#store.known;
-    const share = await budget.reserve(MEMORY.operations.piece.budgetBytes + engine.contextBytes(level), signal);
-    if (signal.aborted) {
-      share.release();
-      throw signal.reason;
-    }
-    const record = this.#store.known;
-    const writer = new ResumableWriter(objects, this.#store, engine, record, record.written);
-    this.#held = { writer, share };
     this.#inUse = true;
-    return writer;
+    return this.#held;
   }
 
   /**
@@ -76,18 +61,17 @@ export class SessionWriter {
     const held = this.#held;
     this.#held = null;
     if (!held) return;
-    held.writer.fence();
-    await held.writer.close();
-    held.share.release();
+    held.fence();
+    await held.close();
   }
 
   /** Nobody came: parts that have arrived since are noted, and the writer is given up. */
   async #cool(): Promise<void> {
-    const { writer } = this.#held ?? {};
+    const writer = this.#held;
     if (!writer) return;
     await writer.settle();
     // Somebody may have come meanwhile, who has it now.
-    if (this.#held?.writer !== writer || this.#inUse) return;
+    if (this.#held !== writer || this.#inUse) return;
     try {
       this.note(writer);
     } finally {

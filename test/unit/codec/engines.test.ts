@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { checkLevel, LevelUnsupported } from '../../../src/codec/levels.ts';
 import { parseFrameHeader } from '../../../src/codec/zstd/frame-header.ts';
 import { MalformedZstd } from '../../../src/codec/zstd/malformed-zstd.ts';
-import { nativeEngine, nativeEnginePasses } from '../../../src/codec/zstd/native-engine.ts';
+import { nativeEngine, nativeEnginePasses, streamCompressor } from '../../../src/codec/zstd/native-engine.ts';
 import { selectEngine } from '../../../src/codec/zstd/select-engine.ts';
-import { FRAME_BYTES, MEMORY } from '../../../src/shared/limits.ts';
+import { FRAME_BYTES } from '../../../src/shared/limits.ts';
 import { bothEngines } from './both-engines.ts';
 import { firstDifference, noise, text } from './bytes.ts';
 
@@ -16,17 +16,7 @@ test('the native engine passes its check here, and is what auto selects', () => 
   expect(selectEngine('native')).toBe(nativeEngine);
 });
 
-test('two uploads of the usual level fit into an isolate at once', () => {
-  const { budgetBytes, level } = MEMORY.operations.upload;
-  expect(2 * (budgetBytes + nativeEngine.contextBytes(level))).toBeLessThanOrEqual(MEMORY.isolateBytes);
-});
-
 describe.each(bothEngines)('the $name engine', (engine) => {
-  test.each(Object.entries(MEMORY.operations))('leaves room for one %s', (name, { budgetBytes }) => {
-    const context = name === 'upload' ? engine.contextBytes(engine.highestLevel) : 0;
-    expect(budgetBytes + context).toBeLessThanOrEqual(MEMORY.isolateBytes - engine.heapBytes);
-  });
-
   const sizes = [0, 1, 255, 256, 257, 65_791, 65_792, 128 * 1024, 128 * 1024 + 1, 1_000_000, FRAME_BYTES];
   test.each(sizes)('brings %i bytes back, with their number in the header', (bytes) => {
     for (const content of [noise(bytes), text(bytes), new Uint8Array(bytes)]) {
@@ -58,6 +48,13 @@ describe.each(bothEngines)('the $name engine', (engine) => {
     expect(firstDifference(content, text(10_000))).toBeNull();
   });
 
+  test('makes the same frame of the same content, whatever levels came before', () => {
+    const content = text(300_000);
+    const frames = [1, 3, engine.highestLevel].map((level) => engine.compressFrame(content, level).slice());
+    const again = [engine.highestLevel, 3, 1].map((level) => engine.compressFrame(content, level)).reverse();
+    for (const [i, frame] of frames.entries()) expect(firstDifference(frame, again[i] ?? new Uint8Array())).toBeNull();
+  });
+
   test('does not touch its input', () => {
     const content = text(50_000);
     const frame = engine.compressFrame(content, 2);
@@ -81,4 +78,18 @@ describe.each(bothEngines)('the $name engine', (engine) => {
       expect(() => checkLevel(level, engine)).toThrow(LevelUnsupported);
     }
   });
+});
+
+test('a compressor on the public interface of node:zlib makes the frames of the shared context', async () => {
+  for (const level of [3, 12]) {
+    const compressor = streamCompressor(level);
+    try {
+      for (const content of [text(400_000), noise(100_000)]) {
+        const frame = await compressor.compress(content);
+        expect(firstDifference(frame, nativeEngine.compressFrame(content, level))).toBeNull();
+      }
+    } finally {
+      compressor.close();
+    }
+  }
 });

@@ -7,7 +7,8 @@ import { type UploadOrder, type UploadRooms, upload } from '../../../src/ingest/
 import type { OpenUpload } from '../../../src/progress/messages.ts';
 import { services } from '../../../src/services.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
-import { INDEX_NAME_BYTES, KIB, MIB } from '../../../src/shared/limits.ts';
+import { Gate, isolateMemory } from '../../../src/shared/isolate-memory.ts';
+import { INDEX_NAME_BYTES, KIB, MIB, PART_BYTES } from '../../../src/shared/limits.ts';
 import { indexKey } from '../../../src/store/object-keys.ts';
 import { ObjectStore } from '../../../src/store/object-store.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
@@ -265,7 +266,7 @@ describe('the index of an upload', () => {
     const done = order(chunked(large, 512 * KIB));
     const { archive } = await upload({ ...watched, store: new ObjectStore(counted.bucket) }, done);
     expect(archive).toMatchObject({ members: 50_000, stopped: null });
-    const parts = Math.ceil(large.length / (8 * MIB));
+    const parts = Math.ceil(large.length / PART_BYTES);
     expect(noted).toEqual(['data after 0', `index after ${parts}`]);
     expect((await env.VAULT.head(indexKey(done.backup_id)))?.size).toBeGreaterThan(5 * MIB);
     const index = await openIndexOf(done);
@@ -314,3 +315,29 @@ async function expectGone(uploads: readonly OpenUpload[]): Promise<void> {
     await expect(part).rejects.toThrow(/10024|does not exist/);
   }
 }
+
+describe('an archive within zstd, whose frames are decoded along', () => {
+  it('borrows room for a frame, and gives it back at the end', async () => {
+    const memory = isolateMemory();
+    const large = zstd(tarOf([MIB]));
+    let most = 0;
+    async function* watched() {
+      for await (const piece of chunked(large, 10_000)) {
+        yield piece;
+        most = Math.max(most, memory.windows.used);
+      }
+    }
+    const backup = await upload(rooms({ memory }), order(watched(), { filename: 'a.tar.zst' }));
+    expect(backup.archive).toMatchObject({ members: 1, stopped: null });
+    expect(most).toBeGreaterThanOrEqual(MIB);
+    expect(memory.windows.used).toBe(0);
+  });
+
+  it('is rejected with busy where there is no room for long, and leaves nothing', async () => {
+    const memory = { ...isolateMemory(), windows: new Gate({ units: 8 * MIB, waitMs: 50 }) };
+    await memory.windows.acquire('another', undefined, 8 * MIB);
+    const refused = order(chunked(zstd(tarOf([MIB])), 10_000), { filename: 'a.tar.zst' });
+    await expect(upload(rooms({ memory }), refused)).rejects.toMatchObject({ code: 'busy' });
+    await expectNothing(refused);
+  });
+});

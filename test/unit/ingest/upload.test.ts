@@ -1,17 +1,18 @@
 import { env } from 'cloudflare:workers';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { getBackup } from '../../../src/catalogue/backups.ts';
 import { readContent } from '../../../src/delivery/download.ts';
 import { type UploadOrder, upload } from '../../../src/ingest/upload.ts';
 import { services } from '../../../src/services.ts';
+import { type IsolateMemory, isolateMemory, RestLedger } from '../../../src/shared/isolate-memory.ts';
 import { MIB } from '../../../src/shared/limits.ts';
 import type { Pieces } from '../../../src/shared/streams.ts';
 import { ObjectStore } from '../../../src/store/object-store.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
 import { withSteps } from '../../support/storage-steps.ts';
 import { sample, storedKeys } from '../../support/vault.ts';
-import { collect } from '../codec/bytes.ts';
+import { collect, noise } from '../codec/bytes.ts';
 
 let next = 0;
 
@@ -81,6 +82,47 @@ describe('upload', () => {
       code: 'storage-failed',
     });
     await expectNothing(dead.backup_id);
+  });
+
+  describe('whose unfinished bytes are put aside while its sender is idle', () => {
+    /** Pieces that come once everything before them was put aside. */
+    async function* pausing(bytes: Uint8Array, memory: IsolateMemory, pauses: readonly number[], failAt = Infinity) {
+      for (const [i, at] of [0, ...pauses].entries()) {
+        if (at > 0) await vi.waitFor(() => expect(memory.rest.usedBytes).toBe(0), 10_000);
+        if (at >= failAt) throw new Error('the cable was pulled');
+        yield bytes.subarray(at, pauses[i] ?? bytes.length);
+      }
+    }
+    const pauses = [3 * MIB, 3.5 * MIB, 6 * MIB, 9 * MIB];
+    const content = noise(11 * MIB);
+
+    it.each(['zstd', 'none'] as const)(
+      'stores the same object with compression %s, and no other',
+      async (compression) => {
+        const memory = { ...isolateMemory(), rest: new RestLedger(() => 0) };
+        const { bucket, calls } = faultyBucket(env.VAULT, { at: Infinity });
+        const idle = order(pausing(content, memory, pauses), { compression });
+        const backup = await upload({ ...services(env), memory, store: new ObjectStore(bucket) }, idle);
+        const plain = await upload(services(env), order(piecesOf(content), { compression }));
+        expect(backup.stored_checksum).toBe(plain.stored_checksum);
+        expect(calls.filter((name) => name === 'put').length, 'segments and the receipt').toBeGreaterThan(
+          pauses.length,
+        );
+        const keys = (await storedKeys()).filter((key) => key.includes(backup.backup_id));
+        expect(keys.filter((key) => key.startsWith('tmp/'))).toEqual([]);
+        expect([memory.rest.usedBytes, memory.flights.used, memory.turns.used]).toEqual([0, 0, 0]);
+      },
+    );
+
+    it('leaves nothing when its sender breaks off', async () => {
+      const memory = { ...isolateMemory(), rest: new RestLedger(() => 0) };
+      for (const failAt of pauses) {
+        const cut = order(pausing(content, memory, pauses, failAt), { compression: 'zstd' });
+        await expect(upload({ ...services(env), memory }, cut)).rejects.toMatchObject({ code: 'upload-interrupted' });
+        await expectNothing(cut.backup_id);
+      }
+      expect(memory.rest.usedBytes).toBe(0);
+    });
   });
 
   it('is held to the rate of the vault', async () => {

@@ -161,7 +161,7 @@ describe('RestLedger', () => {
   const seen = () => scheduler.wait(4 * REST_CHECK_MS);
 
   it('asks nobody to put bytes aside up to its limit', async () => {
-    const ledger = new RestLedger(600 * KIB);
+    const ledger = new RestLedger(() => 600 * KIB);
     const transfers = [300 * KIB, 300 * KIB].map((bytes) => transfer(ledger, bytes));
     await seen();
     expect(transfers.map(({ calls }) => calls)).toEqual([0, 0]);
@@ -171,7 +171,7 @@ describe('RestLedger', () => {
 
   it('asks the transfer that has been idle longest, and no more of them than it takes', async () => {
     const pass = clock();
-    const ledger = new RestLedger(600 * KIB);
+    const ledger = new RestLedger(() => 600 * KIB);
     const stopped = transfer(ledger, 250 * KIB);
     pass(5_000);
     const sending = transfer(ledger, 300 * KIB);
@@ -185,7 +185,7 @@ describe('RestLedger', () => {
 
   it('asks the transfer with the most bytes among those that all send', async () => {
     clock();
-    const ledger = new RestLedger(600 * KIB);
+    const ledger = new RestLedger(() => 600 * KIB);
     const transfers = [200, 300, 250].map((kib) => transfer(ledger, kib * KIB));
     await seen();
     expect(transfers.map(({ calls }) => calls)).toEqual([0, 1, 0]);
@@ -194,7 +194,7 @@ describe('RestLedger', () => {
 
   it('asks no second transfer for bytes that are being put aside already', async () => {
     clock();
-    const ledger = new RestLedger(400 * KIB);
+    const ledger = new RestLedger(() => 400 * KIB);
     const { promise, resolve } = Promise.withResolvers<void>();
     const large = transfer(ledger, 300 * KIB, () => promise);
     const other = transfer(ledger, 200 * KIB);
@@ -207,7 +207,7 @@ describe('RestLedger', () => {
   });
 
   it('forgets the bytes of a request that the runtime ended', async () => {
-    const ledger = new RestLedger(400 * KIB);
+    const ledger = new RestLedger(() => 400 * KIB);
     vi.spyOn(globalThis, 'setInterval').mockReturnValueOnce(0 as never);
     transfer(ledger, 300 * KIB);
     const pass = clock();

@@ -1,6 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
+import { isolateMemory } from '../../../src/shared/isolate-memory.ts';
 import { MIB } from '../../../src/shared/limits.ts';
+import { UploadMemory } from '../../../src/shared/upload-memory.ts';
+import { asideObjects } from '../../../src/store/aside-objects.ts';
 import { ObjectStore, type OpenUpload } from '../../../src/store/object-store.ts';
 import { ObjectWriter } from '../../../src/store/object-writer.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
@@ -14,13 +17,17 @@ function bytesOf(length: number): Uint8Array {
 async function write(key: string, content: Uint8Array, step: number, fault: Fault = { at: Number.POSITIVE_INFINITY }) {
   const { bucket, calls } = faultyBucket(env.VAULT, fault);
   const opened: OpenUpload[] = [];
-  const writer = new ObjectWriter(new ObjectStore(bucket), key, PART, async (open) => void opened.push(open));
+  const store = new ObjectStore(bucket);
+  const memory = new UploadMemory(isolateMemory(), key, asideObjects(store, key));
+  const writer = new ObjectWriter(store, memory, key, PART, async (open) => void opened.push(open));
   try {
     for (let at = 0; at < content.length; at += step) await writer.write(content.subarray(at, at + step));
     await writer.close();
   } catch (error) {
     await writer.abort();
     throw error;
+  } finally {
+    await memory.close();
   }
   return { calls, opened };
 }

@@ -5,8 +5,7 @@ import type { JobState } from '../../../src/progress/messages.ts';
 import { type JobPublisher, type JobRooms, jobRooms } from '../../../src/progress/publisher.ts';
 import { utf8 } from '../../../src/shared/bytes.ts';
 import { VaultError } from '../../../src/shared/errors.ts';
-import { IsolateBudget } from '../../../src/shared/isolate-budget.ts';
-import { MEMORY, MIB } from '../../../src/shared/limits.ts';
+import { isolateMemory } from '../../../src/shared/isolate-memory.ts';
 import { untilAborted } from '../../../src/shared/streams.ts';
 import {
   type ImportOrder,
@@ -17,8 +16,8 @@ import {
 import { chunked, collect } from '../codec/bytes.ts';
 
 const db = env.DATABASE_SAMPLE;
-const budget = new IsolateBudget(MEMORY.isolateBytes);
-const rooms: ImportRooms = { jobs: jobRooms(env.JOBS), budget };
+const memory = isolateMemory();
+const rooms: ImportRooms = { jobs: jobRooms(env.JOBS), memory };
 
 beforeEach(async () => {
   await db.prepare('DELETE FROM items').run();
@@ -98,13 +97,13 @@ async function job(jobId: string): Promise<JobState> {
 }
 
 describe('an import', () => {
-  it('writes batches of a hundred, three at once, and gives its share back', async () => {
+  it('writes batches of a hundred, three at once, and holds a share for their text only', async () => {
     let inWork = 0;
     let most = 0;
     const slow = beforeBatch(async (n) => {
       if (n < 0) return;
       most = Math.max(most, ++inWork);
-      expect(budget.usedBytes).toBe(MEMORY.operations.import.budgetBytes);
+      expect(memory.batches.used).toBeLessThanOrEqual(3 * 100 * 200);
       await scheduler.wait(5);
       inWork -= 1;
     });
@@ -117,7 +116,7 @@ describe('an import', () => {
       refused: [],
     });
     expect(most).toBe(3);
-    expect(budget.usedBytes).toBe(0);
+    expect(memory.batches.used).toBe(0);
     expect(await job(given.job_id)).toMatchObject({ phase: 'done', message: expect.stringContaining('1000 written') });
   });
 
@@ -190,7 +189,7 @@ describe('a sender that stalls', () => {
     expect(error.code).toBe(code);
     expect(error.facts).toMatchObject({ written: (await count()) - 1 });
     expect(await job(given.job_id)).toMatchObject({ phase: 'failed', code });
-    expect(budget.usedBytes).toBe(0);
+    expect(memory.batches.used).toBe(0);
   });
 });
 
@@ -209,7 +208,7 @@ describe('a sender that breaks off', () => {
       code: 'import-interrupted',
       detail: error.message,
     });
-    expect(budget.usedBytes).toBe(0);
+    expect(memory.batches.used).toBe(0);
   });
 
   it('is told from one that ends too early by what it announced', async () => {
@@ -366,11 +365,16 @@ describe('a job', () => {
 });
 
 describe('memory', () => {
-  it('is enough for two imports beside one another, or one and an upload', () => {
-    const { import: one, restore, upload } = MEMORY.operations;
-    expect(2 * one.budgetBytes).toBeLessThanOrEqual(MEMORY.isolateBytes);
-    expect(one.budgetBytes + upload.budgetBytes).toBeLessThanOrEqual(MEMORY.isolateBytes);
-    // The wasm engine takes 32 MiB for good.
-    expect(restore.budgetBytes).toBeLessThanOrEqual(MEMORY.isolateBytes - 32 * MIB);
+  it('is lent for a batch, so an import whose sender is idle leaves all of it to another', async () => {
+    const gate = Promise.withResolvers<void>();
+    async function* stopping() {
+      yield* lines(250);
+      await gate.promise;
+    }
+    const waiting = importRows(rooms, await order(stopping()));
+    await vi.waitFor(async () => expect(await count()).toBe(200));
+    await vi.waitFor(() => expect(memory.batches.used).toBe(0));
+    gate.resolve();
+    expect(await waiting).toMatchObject({ read: 250, written: 250 });
   });
 });

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { IsolateBudget } from '../../../../src/shared/isolate-budget.ts';
-import { MEMORY, MIB } from '../../../../src/shared/limits.ts';
+import { isolateMemory } from '../../../../src/shared/isolate-memory.ts';
+import { MIB, PART_BYTES } from '../../../../src/shared/limits.ts';
 import { faultyBucket } from '../../../support/faulty-bucket.ts';
 import { orderOf } from './orders.ts';
 import {
@@ -35,7 +35,7 @@ describe('a piece', () => {
         const { offset } = own.record().written;
         // A part on its way that is refused is kept, and nobody need hear of it.
         if (refused.kind === 'refused') expect(refused.code).toBe('storage-failed');
-        expect(offset).toBeGreaterThan(7 * MIB);
+        expect(offset).toBeGreaterThan(PART_BYTES - MIB);
         expect(await own.append(pieceAt(offset), bodyOf(content.subarray(offset)))).toMatchObject({
           view: { phase: 'done' },
         });
@@ -57,31 +57,26 @@ describe('a piece', () => {
     await ownSession(overBucket(bucket), async (own) => {
       await own.session.create(order(), null);
       // What is kept rather than waited for: the part is on its way when the piece is answered.
-      await own.append(pieceAt(0), bodyOf(content.subarray(0, 8 * MIB - 100_000)));
-      await own.append(pieceAt(8 * MIB - 100_000), bodyOf(content.subarray(8 * MIB - 100_000, 8 * MIB)));
+      await own.append(pieceAt(0), bodyOf(content.subarray(0, PART_BYTES - 100_000)));
+      await own.append(pieceAt(PART_BYTES - 100_000), bodyOf(content.subarray(PART_BYTES - 100_000, PART_BYTES)));
       refuse.reject(new Error('part too small (10011)'));
       await scheduler.wait(10);
-      const rest = pieceAt(8 * MIB, { length: content.length });
-      expect(await own.append(rest, bodyOf(content.subarray(8 * MIB)))).toMatchObject({ view: { phase: 'done' } });
+      const rest = pieceAt(PART_BYTES, { length: content.length });
+      expect(await own.append(rest, bodyOf(content.subarray(PART_BYTES)))).toMatchObject({ view: { phase: 'done' } });
       await expectDone(own);
     });
   });
 
-  it('that waits for its share of the isolate gives way to a newer one', async () => {
-    const budget = new IsolateBudget(MEMORY.isolateBytes);
-    const share = await budget.reserve(MEMORY.isolateBytes);
-    await ownSession(roomsWith({ budget }), async (own) => {
+  it('that waits for a part to be sent gives way to a newer one', async () => {
+    const memory = isolateMemory();
+    const others = await Promise.all(['a', 'a', 'b', 'b'].map((other) => memory.flights.acquire(other)));
+    await ownSession(roomsWith({ memory }), async (own) => {
       await own.session.create(order(), content.length);
       const old = own.append(pieceAt(0), bodyOf(new Uint8Array(content.length)));
-      await scheduler.wait(10);
-      expect(await own.session.describe(GRANTED), 'nobody waits to be told').toMatchObject({ view: { offset: 0 } });
-      const newer = sendAll(own);
-      await scheduler.wait(10);
-      share.release();
+      await vi.waitFor(() => expect(memory.flights.waiting).toBe(1));
+      expect(await own.session.stop(GRANTED), 'a question is answered meanwhile').toMatchObject({ kind: 'view' });
+      for (const each of others) each.release();
       expect(await old).toMatchObject({ kind: 'refused', code: 'upload-superseded' });
-      expect(await newer).toMatchObject({ view: { phase: 'done' } });
-      await expectDone(own);
-      await vi.waitFor(() => expect(budget.usedBytes).toBe(0));
     });
   });
 

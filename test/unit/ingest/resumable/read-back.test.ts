@@ -44,7 +44,7 @@ function stored(
     const object = await writers.seal(writer);
     const { sealing } = writers.store;
     const back = (bucket = env.VAULT, onRead: (read: number) => void = () => undefined) => {
-      const rooms = { store: new ObjectStore(bucket), engine: services(env).engine };
+      const rooms = { store: new ObjectStore(bucket), engine: services(env).engine, memory: writers.memory };
       return readBack(rooms, writers.store.known, object, sealing, onRead, async () => undefined);
     };
     await work({ writers, object, key: dataKey(writers.order.backup_id), back });

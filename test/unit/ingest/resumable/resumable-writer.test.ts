@@ -1,10 +1,11 @@
 import { env } from 'cloudflare:workers';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { SessionOrder } from '../../../../src/ingest/resumable/upload-record.ts';
 import { upload } from '../../../../src/ingest/upload.ts';
 import { services } from '../../../../src/services.ts';
 import { bytesFromBase64, concat } from '../../../../src/shared/bytes.ts';
+import { isolateMemory, RestLedger } from '../../../../src/shared/isolate-memory.ts';
 import { FRAME_BYTES, KIB, MIB, PART_BYTES } from '../../../../src/shared/limits.ts';
 import { dataKey } from '../../../../src/store/object-keys.ts';
 import { ageVectors } from '../../../vectors/age.ts';
@@ -161,6 +162,49 @@ describe('the vault', () => {
       expect(firstDifference(object, one)).toBeNull();
     });
   });
+});
+
+describe('a writer whose sender is idle', () => {
+  const crowded = () => ({ ...isolateMemory(), rest: new RestLedger(() => 0) });
+  const stops = [3 * MIB, FRAME_BYTES + 2 * MIB, PART_BYTES + FRAME_BYTES, 2 * PART_BYTES + 100_000];
+
+  it.each(['none', 'zstd'] as const)('gives its memory back, and makes the same object (%s)', (compression) =>
+    inStorage(async (storage) => {
+      const bucket = new PartsBucket();
+      const memory = crowded();
+      const writers = new Writers(storage, bucket.bucket, { compression }, memory);
+      const writer = writers.next();
+      for (const [i, to] of [...stops, content.length].entries()) {
+        await writeAll(writer, content.subarray(stops[i - 1] ?? 0, to));
+        await vi.waitFor(() => expect(memory.rest.usedBytes).toBeLessThan(64 * KIB), 5000);
+      }
+      expect(writers.written.offset, 'nothing of it is noted').toBe(0);
+      writers.note(writer);
+      await writer.close();
+      expect(memory.rest.usedBytes).toBe(0);
+      await writers.seal(writers.next());
+      await expectObject(writers, bucket, await objectOf(content, writers.order));
+    }),
+  );
+
+  it('leaves nothing of what was put aside to the next writer, if it was not noted', () =>
+    inStorage(async (storage) => {
+      const bucket = new PartsBucket();
+      const memory = crowded();
+      const writers = new Writers(storage, bucket.bucket, { compression: 'zstd' }, memory);
+      const first = writers.next();
+      await writeAll(first, content.subarray(0, MIB));
+      writers.note(first);
+      await writeAll(first, noise(2 * MIB));
+      await vi.waitFor(() => expect(memory.rest.usedBytes).toBe(0), 5000);
+      first.fence();
+      await first.close();
+      const second = writers.next();
+      await writeAll(second, content.subarray(MIB));
+      writers.note(second);
+      await writers.seal(second);
+      await expectObject(writers, bucket, await objectOf(content, writers.order));
+    }));
 });
 
 describe('one large write', () => {

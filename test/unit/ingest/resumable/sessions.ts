@@ -14,8 +14,8 @@ import {
   uploadSession,
 } from '../../../../src/ingest/resumable/upload-session.ts';
 import { services } from '../../../../src/services.ts';
-import { IsolateBudget } from '../../../../src/shared/isolate-budget.ts';
-import { MEMORY, MIB } from '../../../../src/shared/limits.ts';
+import { isolateMemory } from '../../../../src/shared/isolate-memory.ts';
+import { MIB } from '../../../../src/shared/limits.ts';
 import { ObjectStore } from '../../../../src/store/object-store.ts';
 import { sample, sha256Hex } from '../../../support/vault.ts';
 import { newId } from './orders.ts';
@@ -68,9 +68,9 @@ export interface OwnSession {
   readonly append: (piece: Piece, body: ReadableStream<Uint8Array> | null) => Promise<SessionAnswer>;
 }
 
-/** Rooms that share no budget with others, but for what is given. */
+/** Rooms that share no memory with others, but for what is given. */
 export function roomsWith(more: Partial<SessionRooms> = {}): SessionRooms {
-  return { ...services(env), budget: new IsolateBudget(MEMORY.isolateBytes), ...more };
+  return { ...services(env), memory: isolateMemory(), ...more };
 }
 
 /**

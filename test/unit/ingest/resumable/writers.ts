@@ -16,7 +16,8 @@ import {
   withWritten,
 } from '../../../../src/ingest/resumable/upload-record.ts';
 import { services } from '../../../../src/services.ts';
-import { FRAME_BYTES, KIB, PART_BYTES, PARTS_IN_FLIGHT } from '../../../../src/shared/limits.ts';
+import { type IsolateMemory, isolateMemory } from '../../../../src/shared/isolate-memory.ts';
+import { FLIGHTS_PER_UPLOAD, FRAME_BYTES, KIB, PART_BYTES } from '../../../../src/shared/limits.ts';
 import { dataKey } from '../../../../src/store/object-keys.ts';
 import { ObjectStore } from '../../../../src/store/object-store.ts';
 import { firstDifference, run } from '../../codec/bytes.ts';
@@ -33,10 +34,17 @@ export class Writers {
   readonly storage: DurableObjectStorage;
   readonly order: SessionOrder;
   readonly store: SessionStore;
+  readonly memory: IsolateMemory;
   /** What comes next goes there. */
   bucket: R2Bucket;
 
-  constructor(storage: DurableObjectStorage, bucket: R2Bucket, more: Partial<SessionOrder> = {}) {
+  constructor(
+    storage: DurableObjectStorage,
+    bucket: R2Bucket,
+    more: Partial<SessionOrder> = {},
+    memory = isolateMemory(),
+  ) {
+    this.memory = memory;
     this.storage = storage;
     this.bucket = bucket;
     this.order = orderOf(more);
@@ -51,7 +59,7 @@ export class Writers {
   /** A writer that stands where the record does. */
   next(): ResumableWriter {
     const { engine } = services(env);
-    return new ResumableWriter(new ObjectStore(this.bucket), this.store, engine, this.order, this.written);
+    return new ResumableWriter(new ObjectStore(this.bucket), this.memory, this.store, engine, this.order, this.written);
   }
 
   /** A checkpoint; what it left in the storage is looked through. */
@@ -67,7 +75,7 @@ export class Writers {
     const { offset, compressed, frames, encoded_bytes, parts } = this.written;
     const tailStart = compressed === false ? offset : frames * FRAME_BYTES;
     expect(offset - tailStart).toBeLessThanOrEqual(FRAME_BYTES);
-    expect(encoded_bytes - parts * PART_BYTES).toBeLessThanOrEqual((PARTS_IN_FLIGHT + 1) * PART_BYTES);
+    expect(encoded_bytes - parts * PART_BYTES).toBeLessThanOrEqual((FLIGHTS_PER_UPLOAD + 1) * PART_BYTES);
     this.#checkRows('tail', tailStart, offset);
     this.#checkRows('rest', parts * PART_BYTES, encoded_bytes);
     expect([this.count('frames'), this.count('parts')]).toEqual([frames, parts]);
