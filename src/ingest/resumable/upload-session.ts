@@ -306,6 +306,8 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     /** What another try would not change; all else is tried again, since every byte was acknowledged. */
     #finalFailure(met: unknown): UploadFailure | null {
       const error = isUploadLost(met) ? new StoredOtherwise(met) : met;
+      // A PATCH that is too long: none of it counts, and the upload goes on where it was.
+      if (error instanceof UploadTooLong) return null;
       if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
       const final = [StoredOtherwise, ChecksumMismatch, DigestMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
         (kind) => error instanceof kind,
