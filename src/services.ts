@@ -2,6 +2,7 @@ import { env as startEnv } from 'cloudflare:workers';
 import { LRUCache } from 'lru-cache';
 import type { MemberIndex } from './archive/member-index.ts';
 import { purgeJobs, recordRun } from './catalogue/jobs.ts';
+import { TokenLookup } from './catalogue/token-lookup.ts';
 import { purgeLinks } from './catalogue/upload-links.ts';
 import { checkRecipient } from './codec/age-keys.ts';
 import type { ZstdEngine } from './codec/zstd/engine.ts';
@@ -29,12 +30,16 @@ export interface Env {
   readonly CATALOGUE: D1Database;
   readonly JOBS: DurableObjectNamespace;
   readonly UPLOADS: DurableObjectNamespace<SessionObject>;
+  readonly WRONG_CREDENTIALS: RateLimit;
 }
 
 export interface Services {
   readonly config: Config;
   readonly store: ObjectStore;
   readonly catalogue: D1Database;
+  readonly tokens: TokenLookup;
+  /** Counts a wrong credential for a network; false where it is one too many. */
+  readonly mayErrAgain: (network: string) => Promise<boolean>;
   /** What import and export may reach, by the names that clients use: `DATABASE_SAMPLE` is `sample`. */
   readonly databases: ReadonlyMap<string, D1Database>;
   readonly jobs: JobRooms;
@@ -81,6 +86,8 @@ export function services(env: Env): Services {
     config,
     store,
     catalogue,
+    tokens: new TokenLookup(catalogue),
+    mayErrAgain: async (network) => (await env.WRONG_CREDENTIALS.limit({ key: network })).success,
     databases: databasesOf({ ...env }),
     jobs: jobRooms(env.JOBS),
     uploads,

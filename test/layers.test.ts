@@ -15,7 +15,7 @@ const MAY_KNOW: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(FLOWS.map((room) => [room, ['shared', ...PIECES]])),
   http: ['shared', ...PIECES, ...FLOWS, 'services.ts'],
   web: ['progress/messages.ts'],
-  cli: ['shared/units.ts'],
+  cli: ['shared/config.ts', 'shared/units.ts'],
   'services.ts': ['shared', ...PIECES, ...FLOWS],
   'index.ts': ['shared', ...PIECES, ...FLOWS, 'http', 'services.ts'],
 };

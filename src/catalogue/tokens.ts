@@ -19,6 +19,13 @@ type TokenRow = InfoRow & { readonly hash: string };
 
 const INFO_COLUMNS = 'token_id, name, scopes, created_at, expires_at';
 
+/** The key of the check in each token, which the migration made. It never leaves the vault. */
+export async function tokenCheckKey(db: D1Database): Promise<string> {
+  const key = await db.prepare('SELECT key FROM token_check').first<string>('key');
+  if (key === null) throw new Error('the catalogue has no token_check key; apply its migrations');
+  return key;
+}
+
 export async function insertToken(db: D1Database, token: TokenRecord): Promise<void> {
   await db
     .prepare(`INSERT INTO tokens (${INFO_COLUMNS}, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)

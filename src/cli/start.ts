@@ -9,6 +9,7 @@ import { get as httpGet } from 'node:http';
 import { get as httpsGet } from 'node:https';
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { parseConfig } from '../shared/config.ts';
 import { makeVarsFile, readVarsFile } from './dev-vars.ts';
 import { exitCode, migrateLocally, PROJECT_DIR, portIsFree, spawnWrangler } from './wrangler.ts';
 
@@ -30,6 +31,7 @@ function readArguments(args: string[]) {
       config: { type: 'string', short: 'c' },
       env: { type: 'string', short: 'e' },
       'env-file': { type: 'string', multiple: true },
+      var: { type: 'string', multiple: true },
       help: { type: 'boolean', short: 'h' },
     },
   });
@@ -43,8 +45,15 @@ function readArguments(args: string[]) {
     config: text(values.config),
     env: text(values.env),
     envFile: files.at(-1),
+    vars: Object.fromEntries([values.var ?? []].flat().map(String).map(variableOf)),
     help: values.help === true,
   };
+}
+
+/** `NAME:VALUE`, as `--var` of wrangler has it. */
+function variableOf(text: string): [string, string] {
+  const colon = text.indexOf(':');
+  return colon < 0 ? [text, ''] : [text.slice(0, colon), text.slice(colon + 1)];
 }
 
 type Arguments = ReturnType<typeof readArguments>;
@@ -66,23 +75,35 @@ async function choosePort({ port, ip }: Arguments): Promise<number | null> {
   return null;
 }
 
-/** Whether the vault answers. The certificate that wrangler makes for itself is signed by nobody. */
-function answers(url: string): Promise<boolean> {
+/** The status of an answer; 0 without one. The certificate that wrangler makes for itself has no issuer. */
+function statusAt(url: string): Promise<number> {
   return new Promise((resolve) => {
     const settle = (response: { statusCode?: number; resume(): void }) => {
       response.resume();
-      resolve(response.statusCode === 200);
+      resolve(response.statusCode ?? 0);
     };
     const request = url.startsWith('https:')
       ? httpsGet(url, { rejectUnauthorized: false }, settle)
       : httpGet(url, settle);
-    request.once('error', () => resolve(false));
+    request.once('error', () => resolve(0));
   });
 }
 
-async function greet(address: string, token: string | undefined, running: () => boolean): Promise<void> {
-  while (!(await answers(`${address}/healthz`))) {
+async function greet(
+  address: string,
+  token: string | undefined,
+  { running, stop }: { running: () => boolean; stop: () => void },
+): Promise<void> {
+  for (
+    let status = await statusAt(`${address}/healthz`);
+    status !== 200;
+    status = await statusAt(`${address}/healthz`)
+  ) {
     if (!running()) return;
+    if (status === 500) {
+      console.error('The vault does not start: the line with "level":"error" above names the variable it cannot use.');
+      return stop();
+    }
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
   }
   const insecure = address.startsWith('https:') ? '-k ' : '';
@@ -109,11 +130,27 @@ function stopWithParent(stop: () => void): void {
   watch.unref();
 }
 
+/** Why variables cannot be used; null where they can. Those of wrangler.toml are checked by the vault itself. */
+function reasonAgainst(vars: Readonly<Record<string, string | undefined>>): string | null {
+  try {
+    parseConfig(vars);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
 async function start(args: string[]): Promise<number> {
   const asked = readArguments(args);
   if (asked.help) return await exitCode(spawnWrangler(['dev', ...args], { stdio: 'inherit' }));
   const varsFile = varsFileOf(asked);
   if (await makeVarsFile(varsFile)) console.log(`Made ${varsFile} with a new ADMIN_TOKEN and LINK_SIGNING_KEYS.`);
+  const vars = { ...(await readVarsFile(varsFile)), ...asked.vars };
+  const unusable = reasonAgainst(vars);
+  if (unusable !== null) {
+    console.error(`The vault does not start. ${unusable}.`);
+    return 1;
+  }
   const port = await choosePort(asked);
   if (port === null) {
     console.error(
@@ -138,12 +175,10 @@ async function start(args: string[]): Promise<number> {
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   stopWithParent(() => child.kill('SIGTERM'));
   const host = asked.ip === '*' || asked.ip === '0.0.0.0' ? 'localhost' : asked.ip;
-  const { ADMIN_TOKEN } = await readVarsFile(varsFile);
-  void greet(
-    `${asked.protocol}://${host}:${port}`,
-    ADMIN_TOKEN,
-    () => child.exitCode === null && child.signalCode === null,
-  );
+  void greet(`${asked.protocol}://${host}:${port}`, vars.ADMIN_TOKEN, {
+    running: () => child.exitCode === null && child.signalCode === null,
+    stop: () => child.kill('SIGTERM'),
+  });
   return await ended;
 }
 

@@ -2,10 +2,11 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
 import { getPath } from 'hono/utils/url';
 import { ulid } from 'ulidx';
-import { services } from '../services.ts';
+import { type Env, type Services, services } from '../services.ts';
 import { drain } from '../shared/drain.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { App, AppContext, AppEnv } from './app-env.ts';
+import { afterAttempt, challengesTo } from './auth.ts';
 import { logRequest } from './log.ts';
 import { describeSecurity } from './openapi.ts';
 import { isNavigation, problemPage } from './pages.ts';
@@ -79,7 +80,7 @@ export function createApp(): App {
   });
   app.onError(refuse);
   app.use(async (c, next) => {
-    c.set('services', services(c.env));
+    c.set('services', servicesOf(c.env));
     await next();
   });
   app.use('/tus/*', withTusHeaders);
@@ -113,17 +114,35 @@ export function createApp(): App {
   return app;
 }
 
+class UnusableConfiguration extends VaultError {
+  constructor(cause: unknown) {
+    const detail = 'The vault cannot use its configuration. Its operator finds the variable and the reason in its log.';
+    super('internal-error', detail, { cause });
+  }
+}
+
+/** A variable that cannot be used stops every request: a vault that ignored it would not be the one that was meant. */
+function servicesOf(env: Env): Services {
+  try {
+    return services(env);
+  } catch (cause) {
+    throw cause instanceof VaultError ? cause : new UnusableConfiguration(cause);
+  }
+}
+
 /**
  * Every failure ends here. A client with a valid credential may still send: the rest of its body is read and dropped,
  * since an answer in the middle of a body gets lost. The body of a stranger is left untouched, which holds nothing and
  * lets the answer through as well; a part of it must not be read (docs/decisions/0021-refusals-and-deadlines.md).
  */
-async function refuse(error: Error, c: AppContext): Promise<Response> {
+async function refuse(thrown: Error, c: AppContext): Promise<Response> {
+  const error = await afterAttempt(c, thrown);
   c.set('failure', error);
   const problem = problemOf(error, c.get('requestId'));
   // Headers that the route had set before (Allow, Content-Range) belong to the answer.
   const headers = new Headers(c.res.headers);
   for (const [name, value] of Object.entries(problemHeaders(problem))) headers.set(name, value);
+  for (const challenge of problem.status === 401 ? challengesTo(c) : []) headers.append('www-authenticate', challenge);
   const shown = isNavigation(c.req.raw.headers) ? await problemPage(problem) : null;
   for (const [name, value] of shown?.headers ?? []) headers.set(name, value);
   if (c.req.raw.body) {

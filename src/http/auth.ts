@@ -1,10 +1,12 @@
 import { createMiddleware } from 'hono/factory';
-import { findToken } from '../catalogue/tokens.ts';
+import { isExpired, tokenHash } from '../catalogue/token-lookup.ts';
 import type { SessionAccess } from '../ingest/resumable/upload-session.ts';
 import { isSigned, missingParameters, verifyLink } from '../links/signed-link.ts';
-import { base64url, bytesFromBase64url, hex, sameSecret, sha256, utf8 } from '../shared/bytes.ts';
+import { base64url, bytesFromBase64, sameSecret } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
+import { WRONG_CREDENTIALS_PERIOD_SECONDS } from '../shared/limits.ts';
 import type { AppContext, AppEnv, Credential, Scope } from './app-env.ts';
+import { networkOf } from './network.ts';
 import { type DraftAppendQuery, UploadKeyQuery } from './schemas.ts';
 import { checkQuery, LINK_PARAMETERS, OptionNotApplicable } from './validation.ts';
 
@@ -72,7 +74,7 @@ export function needsOrLink(scope: Scope) {
 /** A part of a link is not a link; beside a token its parameters have no effect. */
 async function checkUnsigned(c: AppContext, url: URL, scope: Scope): Promise<void> {
   const missing = missingParameters(url);
-  if (missing && bearerToken(c) === null) throw new IncompleteLink(missing);
+  if (missing && tokenOf(c) === null) throw new IncompleteLink(missing);
   await checkToken(c, scope);
   const stray = Object.keys(LINK_PARAMETERS).find((name) => url.searchParams.has(name));
   if (stray !== undefined) throw new OptionNotApplicable(stray, 'without a signature: it is a part of a signed URL');
@@ -95,8 +97,9 @@ async function checkLink(c: AppContext, url: URL): Promise<void> {
 }
 
 async function checkToken(c: AppContext, scope: Scope): Promise<void> {
-  const token = bearerToken(c);
+  const token = tokenOf(c);
   if (!token) throw new Unauthorized();
+  checkSite(c);
   const known = await knownToken(c, token);
   if (!known || known.expired) throw unknownToken();
   accept(c, known);
@@ -109,9 +112,10 @@ export async function uploadAccess(
   query: typeof UploadKeyQuery | typeof DraftAppendQuery = UploadKeyQuery,
 ): Promise<SessionAccess> {
   const key = c.req.query(UPLOAD_KEY);
-  const token = key ?? bearerToken(c);
+  const token = key ?? tokenOf(c);
   if (!token) throw new Unauthorized();
   if (key !== undefined && !UPLOAD_SECRET.test(key)) throw new NotAnUploadSecret();
+  if (key === undefined) checkSite(c);
   checkQuery(c, query);
   if (UPLOAD_SECRET.test(token)) return { kind: 'hash', sha256: await tokenHash(token) };
   const known = await knownToken(c, token);
@@ -130,7 +134,7 @@ function accept(c: AppContext, credential: Credential): void {
 
 /** The hash by which an upload knows the token that creates it; null where a link does. */
 export async function creatorHash(c: AppContext): Promise<string | null> {
-  const token = bearerToken(c);
+  const token = tokenOf(c);
   return token && !isSigned(new URL(c.req.url)) ? tokenHash(token) : null;
 }
 
@@ -144,8 +148,78 @@ export function makeUploadSecret(): string {
   return `csu_${base64url(crypto.getRandomValues(new Uint8Array(32)))}`;
 }
 
-function bearerToken(c: AppContext): string | null {
-  return /^Bearer +([\x21-\x7e]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? null;
+const AUTHORIZATION = /^(bearer|basic) +([\x21-\x7e]+) *$/i;
+
+/** The token in `Authorization`: as Bearer, or as the password of Basic with any user name (RFC 7617). */
+function tokenOf(c: AppContext): string | null {
+  const [, scheme = '', text = ''] = AUTHORIZATION.exec(c.req.header('authorization') ?? '') ?? [];
+  return (isBasic(scheme) ? passwordIn(text) : text) || null;
+}
+
+function isBasic(scheme: string): boolean {
+  return scheme.toLowerCase() === 'basic';
+}
+
+function passwordIn(encoded: string): string {
+  try {
+    const pair = new TextDecoder().decode(bytesFromBase64(encoded));
+    return pair.includes(':') ? pair.slice(pair.indexOf(':') + 1) : '';
+  } catch {
+    return '';
+  }
+}
+
+class CrossSite extends VaultError {
+  constructor() {
+    super(
+      'cross-site',
+      'The request comes from a page of another site. Send the token as "Authorization: Bearer TOKEN", which no browser adds by itself.',
+    );
+  }
+}
+
+const CHANGES_NOTHING = ['GET', 'HEAD', 'OPTIONS'];
+
+/**
+ * A browser remembers a Basic password and sends it with forms of other sites too. Such a request says where it comes
+ * from, in `Origin` or `Sec-Fetch-Site`; clients that are no browsers send neither.
+ */
+function checkSite(c: AppContext): void {
+  const [, scheme = ''] = AUTHORIZATION.exec(c.req.header('authorization') ?? '') ?? [];
+  if (!isBasic(scheme) || CHANGES_NOTHING.includes(c.req.raw.method)) return;
+  const [origin, site] = [c.req.header('origin'), c.req.header('sec-fetch-site')];
+  if (origin === undefined && site === undefined) return;
+  if (origin !== new URL(c.req.url).origin && site !== 'same-origin') throw new CrossSite();
+}
+
+/**
+ * How a client may authenticate (RFC 9110, section 11.6.1). Basic is for clients that send a password only when they are
+ * asked for it, as wget; a browser would open its dialog, so it is not named to one.
+ */
+export function challengesTo(c: AppContext): string[] {
+  const basic = 'Basic realm="Coldstream", charset="UTF-8"';
+  return c.req.header('sec-fetch-mode') === undefined ? [basic, 'Bearer'] : ['Bearer'];
+}
+
+class TooManyAttempts extends VaultError {
+  constructor() {
+    super(
+      'too-many-attempts',
+      'Too many wrong credentials came from this address. A right one is accepted at any time.',
+      {
+        facts: { retry_after_seconds: WRONG_CREDENTIALS_PERIOD_SECONDS },
+      },
+    );
+  }
+}
+
+/** The error to answer: one wrong credential too many from an address is 429. Those that are right are not counted. */
+export async function afterAttempt(c: AppContext, error: Error): Promise<Error> {
+  const isWrong = error instanceof VaultError && error.code === 'unauthorized';
+  const address = c.req.header('cf-connecting-ip');
+  const credential = c.req.query(UPLOAD_KEY) ?? tokenOf(c);
+  if (!isWrong || address === undefined || credential === null) return error;
+  return (await c.get('services').mayErrAgain(networkOf(address))) ? error : new TooManyAttempts();
 }
 
 function unknownToken(): Unauthorized {
@@ -159,31 +233,12 @@ export function checkScope({ scopes }: Credential, scope: Scope): void {
 
 /** What a token may do, or could until it expired; null for one that there is not, or no more. */
 async function knownToken(c: AppContext, token: string): Promise<(Credential & { readonly expired: boolean }) | null> {
-  const { config, catalogue } = c.get('services');
+  const { config, tokens } = c.get('services');
   if (config.adminToken !== null && (await sameSecret(token, config.adminToken))) {
     return { token_id: 'admin', scopes: ['admin'], expired: false };
   }
-  const parsed = parseToken(token);
-  if (!parsed) return null;
-  const record = await findToken(catalogue, parsed.tokenId);
-  if (!record || !(await sameSecret(await tokenHash(token), record.hash))) return null;
-  const { token_id, scopes, expires_at } = record;
-  return { token_id, scopes, expired: expires_at !== null && Date.parse(expires_at) <= Date.now() };
-}
-
-const TOKEN = /^cst_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})$/;
-
-/** A token names its row, so that it is found without comparing secrets; the rest is 256 random bits. */
-export function makeToken(tokenId: string): string {
-  return `cst_${tokenId}_${base64url(crypto.getRandomValues(new Uint8Array(32)))}`;
-}
-
-function parseToken(token: string): { tokenId: string } | null {
-  const [, tokenId, secret] = TOKEN.exec(token) ?? [];
-  return tokenId && secret && bytesFromBase64url(secret).length === 32 ? { tokenId } : null;
-}
-
-/** What is stored of a token. A plain hash does: the secret is random, there is nothing to guess. */
-export async function tokenHash(token: string): Promise<string> {
-  return hex(await sha256(utf8(token)));
+  const record = await tokens.find(token);
+  if (!record) return null;
+  const { token_id, scopes } = record;
+  return { token_id, scopes, expired: isExpired(record, Date.now()) };
 }

@@ -170,7 +170,9 @@ const SECURITY_SCHEMES = {
   bearer: {
     type: 'http',
     scheme: 'bearer',
-    description: 'A token of `POST /tokens`, or the secret `ADMIN_TOKEN`. Each operation names the scope it needs.',
+    description:
+      'A token of `POST /tokens`, or the secret `ADMIN_TOKEN`. Each operation names the scope it needs. ' +
+      'It may also be the password of HTTP Basic, with any user name: `curl -u :TOKEN`.',
   },
   link: {
     type: 'apiKey',
@@ -203,7 +205,7 @@ export function openApiDocument(app: App, { draft }: { readonly draft: boolean }
   const paths = Object.entries(document.paths ?? {}).filter(([path]) => draft || !path.startsWith(DRAFT_PATHS));
   for (const [path, item] of paths) {
     for (const { method, operation } of operationsOf(item)) {
-      addProblems(method, operation, [...credentialCodes(operation), ...inputCodes(operation)]);
+      addProblems(method, operation, [...credentialCodes(method, operation), ...inputCodes(operation)]);
       operation['x-codeSamples'] = [{ lang: 'Shell', label: 'curl', source: curlOf(method, path, operation) }];
     }
   }
@@ -211,10 +213,11 @@ export function openApiDocument(app: App, { draft }: { readonly draft: boolean }
 }
 
 /** The errors that every operation with the same credentials has. */
-function credentialCodes({ security = [] }: Operation): ErrorCode[] {
+function credentialCodes(method: string, { security = [] }: Operation): ErrorCode[] {
   if (security.length === 0) return ['internal-error'];
   const forLinks: ErrorCode[] = security.some((scheme) => 'link' in scheme) ? ['bad-signature', 'link-expired'] : [];
-  return ['unauthorized', 'forbidden', ...forLinks, 'internal-error'];
+  const forBasic: ErrorCode[] = method === 'get' || method === 'head' ? [] : ['cross-site'];
+  return ['unauthorized', 'forbidden', ...forBasic, ...forLinks, 'too-many-attempts', 'internal-error'];
 }
 
 /** The errors that every operation with the same kind of input has. Pages take any parameter: mail programs add theirs. */
@@ -224,7 +227,7 @@ function inputCodes({ parameters = [], requestBody, responses = {} }: Operation)
   // The JSON array of an import is read as it arrives, so it has no cap.
   const takesJson = json && !('items' in json);
   return [
-    ...(isPage ? [] : (['unknown-option'] as const)),
+    ...(isPage ? [] : (['unknown-option', 'option-not-applicable'] as const)),
     ...(parameters.length > 0 ? (['invalid-option'] as const) : []),
     ...(takesJson ? (['invalid-request', 'upload-stalled', 'body-too-large', 'unsupported-media-type'] as const) : []),
   ];

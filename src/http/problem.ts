@@ -149,7 +149,6 @@ export function problemHeaders(problem: Problem): Record<string, string> {
   return {
     'content-type': 'application/problem+json',
     'cache-control': 'no-store',
-    ...(problem.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
     ...(problem.status === 426 ? { upgrade: 'websocket' } : {}),
     ...(typeof problem.retry_after_seconds === 'number' ? { 'retry-after': String(problem.retry_after_seconds) } : {}),
   };

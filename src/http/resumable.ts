@@ -1,6 +1,7 @@
 /** What every protocol of uploads in pieces does alike with a session, whatever its headers are called. */
 import { getBackup } from '../catalogue/backups.ts';
 import { listOpenUploads } from '../catalogue/jobs.ts';
+import { tokenHash } from '../catalogue/token-lookup.ts';
 import { parseContentEncoding } from '../codec/content-encoding.ts';
 import type { ExpectedDigest } from '../codec/digest.ts';
 import type { Piece } from '../ingest/resumable/piece-run.ts';
@@ -11,7 +12,7 @@ import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
 import { PAGE_ROWS, UPLOADS_ASKED_AT_ONCE } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
-import { creatorHash, makeUploadSecret, tokenHash, uploadAccess } from './auth.ts';
+import { creatorHash, makeUploadSecret, uploadAccess } from './auth.ts';
 import { checkIsWhole } from './body-headers.ts';
 import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';

@@ -67,7 +67,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     maxFileBytes,
     allowedSuffixes: words((text('ALLOWED_SUFFIXES') ?? '').toLowerCase()),
     engine: parseEngine(text('ZSTD_ENGINE')),
-    allowedOrigins: words(text('ALLOWED_ORIGINS') ?? ''),
+    allowedOrigins: parseOrigins(text('ALLOWED_ORIGINS') ?? ''),
     maxRequestBytes: parseBytes('MAX_REQUEST_BYTES', text('MAX_REQUEST_BYTES')),
     uploadRate: parseBytes('MAX_UPLOAD_RATE', text('MAX_UPLOAD_RATE')),
     defaultRecipients: words(text('DEFAULT_RECIPIENTS') ?? ''),
@@ -79,7 +79,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     minRate: parseBytes('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
     cpuLimitMs: parseMs('CPU_LIMIT', text('CPU_LIMIT'), MAX_CPU_LIMIT_MS) ?? DEFAULT_CPU_LIMIT_MS,
     resumableDraft: parseSwitch('RESUMABLE_DRAFT', text('RESUMABLE_DRAFT')) ?? false,
-    adminToken: text('ADMIN_TOKEN'),
+    adminToken: parseAdminToken(text('ADMIN_TOKEN')),
     linkSigningKeys: text('LINK_SIGNING_KEYS') ?? '',
   };
 }
@@ -88,6 +88,26 @@ export function parseEngine(text: unknown): EngineChoice {
   if (text === null || text === undefined || text === '' || text === 'auto') return 'auto';
   if (text === 'native' || text === 'wasm') return text;
   throw new Error('ZSTD_ENGINE: one of auto, native, wasm');
+}
+
+/** Anything shorter is a word or a name, and can be guessed. */
+const MIN_ADMIN_TOKEN_CHARS = 24;
+
+function parseAdminToken(token: string | null): string | null {
+  if (token !== null && token.length < MIN_ADMIN_TOKEN_CHARS) {
+    throw new Error(
+      `ADMIN_TOKEN: it has ${token.length} characters and needs at least ${MIN_ADMIN_TOKEN_CHARS}, e.g. from "openssl rand -base64 32"`,
+    );
+  }
+  return token;
+}
+
+function parseOrigins(text: string): string[] {
+  const origins = words(text);
+  if (origins.some((origin) => origin.includes('*'))) {
+    throw new Error('ALLOWED_ORIGINS: it names each origin, as https://app.example.com; "*" would let every page in');
+  }
+  return origins;
 }
 
 function words(text: string): string[] {

@@ -115,6 +115,9 @@ export const STRANGERS_DRAINED = 64;
 export const DRAIN_BYTES = 256 * MIB;
 export const DRAIN_MS = 10_000;
 
+/** The period of the rate limit on wrong credentials; `wrangler.toml` has it too, with how many fit into it. */
+export const WRONG_CREDENTIALS_PERIOD_SECONDS = 60;
+
 /** RFC 8187 names are percent-encoded; file systems take 255 bytes. */
 export const FILENAME_BYTES = 255;
 

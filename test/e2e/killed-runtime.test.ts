@@ -38,7 +38,10 @@ const projectDir = fileURLToPath(new URL('../..', import.meta.url));
 describe.concurrent('the runtime', () => {
   it('killed by -9 in the middle of an upload leaves no listed row, and the next start cleans up by itself', async () => {
     const persistTo = files.path('state');
-    const vars = { ADMIN_TOKEN: 'of-both-runs', LINK_SIGNING_KEYS: `k1:${randomBytes(32).toString('base64url')}` };
+    const vars = {
+      ADMIN_TOKEN: 'admin-token-of-both-runs',
+      LINK_SIGNING_KEYS: `k1:${randomBytes(32).toString('base64url')}`,
+    };
     const vault = await startLocalVault({ persistTo, vars });
     let next: LocalVault | undefined;
     try {

@@ -30,7 +30,10 @@ beforeAll(async () => {
   files = await scratch();
   tar = await files.mixed('site.tar', LENGTH);
   const persistTo = files.path('state');
-  const vars = { ADMIN_TOKEN: 'of-all-runs', LINK_SIGNING_KEYS: `k1:${randomBytes(32).toString('base64url')}` };
+  const vars = {
+    ADMIN_TOKEN: 'admin-token-of-all-of-the-runs',
+    LINK_SIGNING_KEYS: `k1:${randomBytes(32).toString('base64url')}`,
+  };
   vault = await startLocalVault({ persistTo, vars });
   // At the same address, so that a client finds it again.
   const port = Number(new URL(vault.url).port);

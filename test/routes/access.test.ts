@@ -62,7 +62,7 @@ describe('tokens', () => {
     }
     for (const [method, path] of needs) {
       const response = await ask(path, { method, token: null });
-      expect(response.headers.get('www-authenticate')).toBe('Bearer');
+      expect(response.headers.get('www-authenticate')).toBe('Basic realm="Coldstream", charset="UTF-8", Bearer');
       await expectProblem(response, 401, 'unauthorized');
     }
   });

@@ -12,6 +12,7 @@ declare global {
       readonly DATABASE_SAMPLE: D1Database;
       readonly JOBS: DurableObjectNamespace;
       readonly UPLOADS: DurableObjectNamespace<SessionObject>;
+      readonly WRONG_CREDENTIALS: RateLimit;
       readonly ZSTD_ENGINE: string;
       readonly ADMIN_TOKEN: string;
       readonly LINK_SIGNING_KEYS: string;

@@ -1,10 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
+import { tokenHash } from '../../catalogue/token-lookup.ts';
 import { deleteToken, insertToken, listTokens } from '../../catalogue/tokens.ts';
 import { VaultError } from '../../shared/errors.ts';
 import { PAGE_ROWS } from '../../shared/limits.ts';
 import type { App } from '../app-env.ts';
-import { makeToken, tokenHash } from '../auth.ts';
 import { NEW_TOKEN, TOKEN, TOKEN_REQUEST } from '../examples.ts';
 import { forToken, forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
 import { NewTokenSchema, NoQuery, PageQuery, TokenListSchema, TokenRequest } from '../schemas.ts';
@@ -52,7 +52,7 @@ export function tokenRoutes(app: App): void {
   app.openapi(makeRoute, async (c) => {
     const { name, scopes, expires_in } = c.req.valid('json');
     const id = ulid();
-    const token = makeToken(id);
+    const token = await c.get('services').tokens.make(id);
     const now = Date.now();
     const facts = {
       name,

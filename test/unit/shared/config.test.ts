@@ -71,6 +71,15 @@ describe('the variables of a deployment', () => {
     expect(config.defaultRecipients).toEqual(['age1a', 'age1b', 'age1c']);
   });
 
+  it('reject an ADMIN_TOKEN that can be guessed, without showing it, and an origin that is every page', () => {
+    expect(() => parseConfig({ ADMIN_TOKEN: 'hunter2-hunter2-hunter2' })).toThrow(/^ADMIN_TOKEN: it has 23 characters/);
+    expect(() => parseConfig({ ADMIN_TOKEN: 'hunter2' })).not.toThrow(/hunter2/);
+    expect(parseConfig({ ADMIN_TOKEN: 'a'.repeat(24) }).adminToken).toHaveLength(24);
+    for (const origins of ['*', 'https://a.example *', 'https://*.a.example']) {
+      expect(() => parseConfig({ ALLOWED_ORIGINS: origins })).toThrow('ALLOWED_ORIGINS');
+    }
+  });
+
   it('name an engine, or none that there is', () => {
     for (const engine of ['auto', 'native', 'wasm']) expect(parseEngine(engine)).toBe(engine);
     expect(() => parseEngine('fast')).toThrow('ZSTD_ENGINE');
