@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -93,12 +93,19 @@ describe.concurrent('the runtime', () => {
     }
   }, 240_000);
 
-  it('npm start makes .dev.vars, says address and token, and what it says works', async () => {
+  it('npm start rejects weak variables, makes .dev.vars, says address and token, and what it says works', async () => {
     const copy = await mkdtemp(join(tmpdir(), 'coldstream-start-'));
     for (const name of ['package.json', 'wrangler.toml', 'tsconfig.json', 'src']) {
       await cp(join(projectDir, name), join(copy, name), { recursive: true });
     }
     await symlink(join(projectDir, 'node_modules'), join(copy, 'node_modules'));
+    for (const [variable, reason] of [
+      ['ADMIN_TOKEN:short', 'The vault does not start. ADMIN_TOKEN: it has 5 characters'],
+      ['ALLOWED_ORIGINS:*', 'The vault does not start. ALLOWED_ORIGINS: it names each origin'],
+    ] as const) {
+      const refused = spawnSync('npm', ['start', '--', '--var', variable], { cwd: copy, encoding: 'utf8' });
+      expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining(reason)]);
+    }
     const persist = join(copy, 'state');
     // A group of its own, so that all of it can be ended at once.
     const started = spawn('npm', ['start', '--', '--port', '0', '--inspector-port', '0', '--persist-to', persist], {
