@@ -133,7 +133,7 @@ function servicesOf(env: Env): Services {
 /**
  * Every failure ends here. A client with a valid credential may still send: the rest of its body is read and dropped,
  * since an answer in the middle of a body gets lost. The body of a stranger is left untouched, which holds nothing and
- * lets the answer through as well; a part of it must not be read (docs/decisions/0021-refusals-and-deadlines.md).
+ * lets the answer through as well; a part of it must not be read (docs/decisions/0022-refusals-and-deadlines.md).
  */
 async function refuse(thrown: Error, c: AppContext): Promise<Response> {
   const error = await afterAttempt(c, thrown);
