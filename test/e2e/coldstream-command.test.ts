@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, truncate, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { Upload } from 'tus-js-client';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { VaultUnreachable } from '../../src/cli/coldstream/vault-client.ts';
 import { api, fileSize, MIB, put, type Receipt, runs, same, sha256Of } from './clients.ts';
@@ -307,6 +308,91 @@ describe('coldstream, called wrongly,', () => {
     expect((await succeeds(['--help'])).stdout).toContain('push [options] <file...>');
     expect((await succeeds(['push', '--help'])).stdout).toContain('COLDSTREAM_TOKEN');
     expect((await succeeds(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('coldstream, at a vault that is busy,', () => {
+  /** Answers each kind of request once as a busy vault does, and passes the next one on. */
+  async function busyOnce(status: number, code: string, use: (url: string, refused: () => string[]) => Promise<void>) {
+    const refused = new Set<string>();
+    const answer = (request: IncomingMessage, response: ServerResponse) => {
+      const kind = `${request.method} ${request.url?.split('?')[0]}`;
+      if (!refused.has(kind) && request.url !== '/capabilities') {
+        refused.add(kind);
+        request.resume();
+        const headers = { 'content-type': 'application/problem+json', 'retry-after': '1', 'x-request-id': 'x' };
+        response.writeHead(status, headers).end(JSON.stringify({ status, code, detail: 'Try again.' }));
+        return;
+      }
+      const { hostname, port } = new URL(vault.url);
+      const { method, url: path, headers } = request;
+      const passed = httpRequest({ hostname, port, method, path, headers }, (from) => {
+        response.writeHead(from.statusCode ?? 502, from.headers);
+        from.pipe(response);
+      });
+      passed.on('error', () => response.destroy());
+      request.pipe(passed);
+    };
+    const server = createServer(answer);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      await use(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, () => [...refused]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+
+  it.each([
+    [503, 'busy'],
+    [429, 'too-many-transfers'],
+    [409, 'job-running'],
+  ])('waits as long as Retry-After says (%i %s): push, pull, ls, files, cat and link', async (status, code) => {
+    const tar = files.path(`busy-${status}.tar`);
+    await mkdir(files.path(`busy-${status}/dir`), { recursive: true });
+    await writeFile(files.path(`busy-${status}/dir/a.txt`), 'in the archive');
+    await runs('tar', ['-cf', tar, '-C', files.path(`busy-${status}`), 'dir']);
+    await busyOnce(status, code, async (url, refused) => {
+      const at = ['--url', url];
+      const { backup_id } = JSON.parse((await succeeds(['push', '--json', tar, ...at])).stdout) as Receipt;
+      const out = files.path(`busy-${status}.out`);
+      await succeeds(['pull', backup_id, '-o', out, ...at]);
+      await same(out, tar);
+      expect((await succeeds(['ls', ...at])).stdout).toContain(backup_id);
+      expect((await succeeds(['files', backup_id, ...at])).stdout).toContain('dir/a.txt');
+      expect((await succeeds(['cat', backup_id, 'dir/a.txt', ...at])).stdout).toBe('in the archive');
+      expect((await succeeds(['link', backup_id, ...at])).stdout).toContain('signature=');
+      const kinds = refused().join('\n');
+      for (const kind of [
+        /^POST \/tus$/m,
+        /^PATCH \/tus\//m,
+        /^GET \/backup$/m,
+        /^POST .*\/links$/m,
+        /^GET .*\/download$/m,
+      ]) {
+        expect(kinds).toMatch(kind);
+      }
+    });
+  });
+
+  it('is asked again by tus-js-client too, which retries 503 by itself', async () => {
+    await busyOnce(503, 'busy', async (url, refused) => {
+      const content = Buffer.from('by tus-js-client');
+      const [error] = await new Promise<unknown[]>((resolve) => {
+        const upload = new Upload(content, {
+          endpoint: `${url}/tus`,
+          headers: { Authorization: `Bearer ${vault.token}` },
+          metadata: { filename: 'client.bin' },
+          retryDelays: [10, 10, 10],
+          onSuccess: () => resolve([]),
+          onError: (failure) => resolve([failure]),
+        });
+        upload.start();
+      });
+      expect(error).toBeUndefined();
+      expect(refused().map((kind) => kind.split(' ')[0])).toEqual(['POST', 'PATCH']);
+    });
   });
 });
 

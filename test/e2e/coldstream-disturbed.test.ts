@@ -82,7 +82,7 @@ describe('a push that is disturbed', () => {
     await overLine({ bytesPerSecond: 8 * MIB }, async (line) => {
       const { child, ended } = startCommand(args, { line, stdin: file });
       await sentOver(line, 2 * MIB);
-      const beside = await coldstream(args, { line, stdin: file });
+      const beside = await coldstream([...args, '--retry-for', '1'], { line, stdin: file });
       expect(beside, 'while it runs').toMatchObject({ code: 1, stderr: expect.stringContaining('job-running') });
       await killed(child, ended);
       await succeeds(args, { line, stdin: file });

@@ -89,7 +89,8 @@ export async function* readRepresentation(
       if (length === null || at === length) return;
       throw new VaultUnreachable(client.origin, new Error(`it ended after ${at} of ${length} bytes`));
     } catch (error) {
-      const waitMs = hasRanges && isPassing(error) ? patience.nextWaitMs() : null;
+      const leastMs = error instanceof VaultRefused ? error.waitMs : 0;
+      const waitMs = hasRanges && isPassing(error) ? patience.nextWaitMs(leastMs) : null;
       if (waitMs === null) throw error;
       note(`${(error as Error).message} Trying again.`);
       await waitFor(waitMs, signal);

@@ -243,7 +243,8 @@ class Run {
       };
     }
     if (!refusal.isPassing) throw refusal;
-    this.#pieceFailed();
+    // A busy vault says nothing about the size of the chunk.
+    if (!refusal.isBusy) this.#pieceFailed();
     return { failure: refusal, leastWaitMs: refusal.waitMs };
   }
 

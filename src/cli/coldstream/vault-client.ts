@@ -1,6 +1,6 @@
 import { printable } from './amounts.ts';
 import { CommandFailed } from './failures.ts';
-import { type Patience, waitFor } from './patience.ts';
+import { Patience, waitFor } from './patience.ts';
 
 /** The vault answered, and not as was asked for (RFC 9457: docs, Errors). */
 export class VaultRefused extends CommandFailed {
@@ -25,7 +25,15 @@ export class VaultRefused extends CommandFailed {
 
   /** Whether the same request may go through a little later. */
   get isPassing(): boolean {
-    return this.status >= 500 || [408, 423, 425, 429].includes(this.status);
+    return this.isBusy || this.status >= 500 || [408, 423, 425, 429].includes(this.status);
+  }
+
+  /**
+   * Whether the vault did nothing and said when to ask again: it is busy, this token has too many transfers, or another
+   * upload holds the job. A wrong token stays wrong.
+   */
+  get isBusy(): boolean {
+    return this.waitMs > 0 && [409, 429, 503].includes(this.status) && this.code !== 'too-many-attempts';
   }
 }
 
@@ -171,6 +179,9 @@ export interface VaultRequest {
   readonly bearer?: string;
 }
 
+/** How long every command waits for a busy vault, in seconds; push and pull have patience of their own beyond it. */
+const BUSY_PATIENCE_SECONDS = 60;
+
 /** An answer's headers must have come by then; a body may take as long as it moves. */
 const HEADERS_MS = 60_000;
 
@@ -190,10 +201,23 @@ export class VaultClient {
   }
 
   /**
-   * Resolves with any 2xx answer of a vault. Throws {@link VaultRefused}, {@link VaultUnreachable}, {@link NotAVault}, and
+   * Resolves with any 2xx answer of a vault. A busy vault is asked again after its Retry-After, for up to a minute. Throws {@link VaultRefused}, {@link VaultUnreachable}, {@link NotAVault}, and
    * the signal's reason once it is aborted.
    */
-  async request(path: string, { method = 'GET', headers = {}, json, bearer }: VaultRequest = {}): Promise<Response> {
+  async request(path: string, request: VaultRequest = {}): Promise<Response> {
+    const patience = new Patience(BUSY_PATIENCE_SECONDS);
+    while (true) {
+      try {
+        return await this.#once(path, request);
+      } catch (error) {
+        const waitMs = error instanceof VaultRefused && error.isBusy ? patience.nextWaitMs(error.waitMs) : null;
+        if (waitMs === null) throw error;
+        await waitFor(waitMs, this.#signal);
+      }
+    }
+  }
+
+  async #once(path: string, { method = 'GET', headers = {}, json, bearer }: VaultRequest): Promise<Response> {
     const credential = bearer ?? this.token;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error(`no answer within ${HEADERS_MS / 1000} s`)), HEADERS_MS);
