@@ -32,6 +32,7 @@ import {
   waitToSend,
   withinSecond,
 } from './room-state.ts';
+import { SocketCounts } from './socket-counts.ts';
 
 /** An upload that fell silent, and what it may have left in storage. */
 export interface LeftOver {
@@ -80,6 +81,7 @@ export function progressRoom(depsOf: (env: unknown) => JobDeps) {
 
     // Memory only: lost on hibernation, which costs at most one message more or one lease counted as missed.
     readonly #env: unknown;
+    readonly #sockets = new SocketCounts();
     #heard = false;
     #storedAt = 0;
     #reporting: Promise<void> | null = null;
@@ -160,11 +162,15 @@ export function progressRoom(depsOf: (env: unknown) => JobDeps) {
       return this.record ? jobState(this.record) : waitingMessage(job_id, Date.now());
     }
 
-    subscribe(json: string): Response {
+    /** A 101, or an answer that is none: an error of the object would be taken for its failure. */
+    subscribe(json: string): Response | { readonly kind: 'too-many' } {
+      const { job_id, holder, most } = JSON.parse(json) as { job_id: string; holder: string; most: number };
+      this.#countSockets(holder);
+      if (SocketCounts.of(holder) >= most) return { kind: 'too-many' };
       const { 0: client, 1: server } = new WebSocketPair();
       this.state.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'));
-      this.state.acceptWebSocket(server);
-      const { job_id } = JSON.parse(json) as { job_id: string };
+      this.state.acceptWebSocket(server, [holder]);
+      this.#countSockets(holder);
       const now = this.record?.message ?? waitingMessage(job_id, Date.now());
       server.send(JSON.stringify(now));
       if (isEnd(now.phase)) server.close(NORMAL_CLOSURE, now.phase);
@@ -176,10 +182,22 @@ export function progressRoom(depsOf: (env: unknown) => JobDeps) {
 
     webSocketClose(socket: WebSocket): void {
       closeQuietly(socket, NORMAL_CLOSURE, '');
+      this.#forgetSocket(socket);
     }
 
     webSocketError(socket: WebSocket): void {
       closeQuietly(socket, 1011, 'socket failed');
+      this.#forgetSocket(socket);
+    }
+
+    /** Its tag names the holder. It may still be in the list while it closes. */
+    #forgetSocket(socket: WebSocket): void {
+      for (const holder of this.state.getTags(socket)) this.#countSockets(holder, socket);
+    }
+
+    #countSockets(holder: string, closing?: WebSocket): void {
+      const open = this.state.getWebSockets(holder).filter((socket: WebSocket) => socket !== closing);
+      this.#sockets.note(holder, open.length);
     }
 
     async alarm(): Promise<void> {

@@ -1,5 +1,6 @@
 import { ulid } from 'ulidx';
 import { VaultError } from '../shared/errors.ts';
+import { TooManyTransfers } from '../shared/holder-limit.ts';
 import { HEARTBEAT_MS, JOB_TEXT_CHARS, PROGRESS_INTERVAL_MS } from '../shared/limits.ts';
 import { retry } from '../shared/retry.ts';
 import { callRoom } from './itty-room.ts';
@@ -92,8 +93,11 @@ export interface JobRooms {
   snapshot(jobId: string): Promise<JobState>;
   /** Cancels a run that is no resumable upload: it ends when it hears of it. Throws {@link JobUnavailable}. */
   cancel(jobId: string, runId: string): Promise<CancelReply>;
-  /** The 101 whose `webSocket` belongs to the subscriber. Throws {@link JobUnavailable}. */
-  subscribe(jobId: string): Promise<Response>;
+  /**
+   * The 101 whose `webSocket` belongs to the subscriber. Throws {@link JobUnavailable}, and TooManyTransfers where `holder`,
+   * a token or a link, has `most` sockets in the isolate of the job.
+   */
+  subscribe(jobId: string, holder: string, most: number): Promise<Response>;
 }
 
 export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
@@ -115,8 +119,12 @@ export function jobRooms(rooms: DurableObjectNamespace): JobRooms {
       surely(jobId, async () => (await callRoom(rooms, jobId, 'cancel', { run_id: runId })).json()),
     snapshot: (jobId) =>
       surely(jobId, async () => (await callRoom(rooms, jobId, 'snapshot', { job_id: jobId })).json()),
-    subscribe: (jobId) =>
-      surely(jobId, () => callRoom(rooms, jobId, 'subscribe', { job_id: jobId }, { upgrade: 'websocket' })),
+    async subscribe(jobId, holder, most) {
+      const order = { job_id: jobId, holder, most };
+      const answer = await surely(jobId, () => callRoom(rooms, jobId, 'subscribe', order, { upgrade: 'websocket' }));
+      if (answer.status !== 101) throw new TooManyTransfers(most, 'sockets');
+      return answer;
+    },
   };
 }
 

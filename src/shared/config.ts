@@ -2,6 +2,7 @@ import {
   DEFAULT_CPU_LIMIT_MS,
   DEFAULT_IMPORT_QUERIES,
   DEFAULT_MAX_FILE_BYTES,
+  DEFAULT_MAX_SOCKETS,
   DEFAULT_MAX_TRANSFERS,
   DEFAULT_MIN_RATE,
   DEFAULT_PEER_IDLE_MS,
@@ -44,6 +45,8 @@ export interface Config {
   readonly cpuLimitMs: number;
   /** `MAX_TRANSFERS_PER_TOKEN`: transfers that one token or link may have in one isolate at a time. Default 64. */
   readonly maxTransfers: number;
+  /** `MAX_SOCKETS_PER_TOKEN`: WebSockets that one token or link may have in one isolate at a time. Default 1,000. */
+  readonly maxSockets: number;
   /** `RESUMABLE_DRAFT`: a flag that adds the IETF's draft of resumable uploads beside tus. */
   readonly resumableDraft: boolean;
   /** `ADMIN_TOKEN`: secret. Without one, only tokens made before are accepted. */
@@ -76,6 +79,7 @@ export function parseConfig(vars: Readonly<Record<string, unknown>>): Config {
     uploadIdleMs: parseMs('UPLOAD_IDLE', text('UPLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
     downloadIdleMs: parseMs('DOWNLOAD_IDLE', text('DOWNLOAD_IDLE'), MAX_PEER_IDLE_MS) ?? DEFAULT_PEER_IDLE_MS,
     maxTransfers: parseCount('MAX_TRANSFERS_PER_TOKEN', text('MAX_TRANSFERS_PER_TOKEN')) ?? DEFAULT_MAX_TRANSFERS,
+    maxSockets: parseCount('MAX_SOCKETS_PER_TOKEN', text('MAX_SOCKETS_PER_TOKEN')) ?? DEFAULT_MAX_SOCKETS,
     minRate: parseBytes('MIN_RATE', text('MIN_RATE')) ?? DEFAULT_MIN_RATE,
     cpuLimitMs: parseMs('CPU_LIMIT', text('CPU_LIMIT'), MAX_CPU_LIMIT_MS) ?? DEFAULT_CPU_LIMIT_MS,
     resumableDraft: parseSwitch('RESUMABLE_DRAFT', text('RESUMABLE_DRAFT')) ?? false,

@@ -92,6 +92,8 @@ export const REDECODED_BYTES = 16 * MIB;
 
 /** Default of `MAX_TRANSFERS_PER_TOKEN`: more than any one client uses. */
 export const DEFAULT_MAX_TRANSFERS = 64;
+/** Default of `MAX_SOCKETS_PER_TOKEN`. */
+export const DEFAULT_MAX_SOCKETS = 1_000;
 
 /** Largest window a decoder accepts: RFC 9659, section 3, and what a 128 MB isolate can hold. */
 export const ZSTD_WINDOW_BYTES = 8 * MIB;

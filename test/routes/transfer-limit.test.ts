@@ -8,7 +8,7 @@ import { ask, expectProblem, put, sample } from '../support/vault.ts';
 
 /** A vault in which one token or link has one transfer at a time; the storage and the jobs are those of the test. */
 const app = createApp();
-const vault = { ...env, MAX_TRANSFERS_PER_TOKEN: '1', RESUMABLE_DRAFT: '1' } as Env;
+const vault = { ...env, MAX_TRANSFERS_PER_TOKEN: '1', MAX_SOCKETS_PER_TOKEN: '2', RESUMABLE_DRAFT: '1' } as Env;
 
 function one(path: string, init: RequestInit & { token?: string | null } = {}): Promise<Response> {
   const { token = null, ...rest } = init;
@@ -148,5 +148,33 @@ describe('a link', () => {
     await expectProblem(await one(forged.href), 403, 'bad-signature');
     expect((await one(await make())).status).toBe(200);
     await open.arrayBuffer();
+  });
+});
+
+describe('sockets', () => {
+  const watch = (job: string, token: string) => one(`/ws/backup/${job}`, { token, headers: { upgrade: 'websocket' } });
+
+  it('are at most as many as a token may have, over all jobs, and closing one makes room', async () => {
+    const [token, other] = [await newToken(), await newToken()];
+    const open = [await watch('first', token), await watch('second', token)];
+    for (const { status, webSocket } of open) {
+      expect(status).toBe(101);
+      webSocket?.accept();
+    }
+    const refused = await watch('third', token);
+    expect(refused.headers.get('retry-after')).toBe('5');
+    await expectProblem(refused, 429, 'too-many-transfers');
+    const others = await watch('third', other);
+    expect(others.status).toBe(101);
+    others.webSocket?.accept();
+    others.webSocket?.close(1000);
+    open[0]?.webSocket?.close(1000);
+    const again = async () => {
+      const { status, webSocket } = await watch('third', token);
+      webSocket?.accept();
+      return status;
+    };
+    await expect.poll(again).toBe(101);
+    open[1]?.webSocket?.close(1000);
   });
 });

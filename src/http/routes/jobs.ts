@@ -124,7 +124,8 @@ export function jobRoutes(app: App): void {
   app.openapi(watchJob, async (c) => {
     if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') throw new UpgradeRequired();
     checkOrigin(c);
-    return c.get('services').jobs.subscribe(c.req.valid('param').job_id);
+    const { jobs, config } = c.get('services');
+    return jobs.subscribe(c.req.valid('param').job_id, c.get('holder') ?? '', config.maxSockets);
   });
 }
 

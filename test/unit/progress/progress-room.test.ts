@@ -62,7 +62,7 @@ class Watcher {
 }
 
 async function watch(jobId: string): Promise<Watcher> {
-  const response = await rooms.subscribe(jobId);
+  const response = await rooms.subscribe(jobId, 'token x', 1_000);
   expect(response.status).toBe(101);
   if (!response.webSocket) throw new Error('no socket');
   return new Watcher(response.webSocket);
