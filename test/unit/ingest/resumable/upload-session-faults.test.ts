@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { getBackup } from '../../../../src/catalogue/backups.ts';
+import { reclaim } from '../../../../src/ingest/reclaim.ts';
 import { withWritten } from '../../../../src/ingest/resumable/upload-record.ts';
 import { type JobPublisher, type JobRooms, JobUnavailable } from '../../../../src/progress/publisher.ts';
 import { services } from '../../../../src/services.ts';
@@ -298,6 +299,43 @@ describe('a sender that terminates', () => {
       expect(own.record()).toMatchObject({ phase: 'failed', settled: true });
     });
   });
+});
+
+describe('a resumable upload whose object dies between its commit and the record of it', () => {
+  async function committed(own: OwnSession): Promise<string> {
+    // The answer of the commit is lost, and the object with it: the record still says that the end is to be made.
+    await own.session.create(order(), content.length);
+    await sendAll(own);
+    await expectDone(own);
+    const record = own.record();
+    own.store.record = { ...record, phase: 'verifying', ended_at: null, settled: false };
+    return record.backup_id;
+  }
+
+  async function expectKept(id: string): Promise<void> {
+    expect(await getBackup(env.CATALOGUE, id)).not.toBeNull();
+    expect(await env.VAULT.head(dataKey(id))).not.toBeNull();
+  }
+
+  it('is kept where its sender terminates it then, as after the end; the upload itself is gone', () =>
+    ownSession(roomsWith(), async (own) => {
+      const id = await committed(own);
+      expect(await reclaim(services(env).store, env.CATALOGUE, { backup_id: id })).toBe('kept');
+      expect(await own.session.terminate(GRANTED)).toMatchObject({ kind: 'view' });
+      await own.session.alarm();
+      expect(own.record()).toMatchObject({ phase: 'done', settled: true });
+      expect(await own.session.describe(GRANTED)).toMatchObject({ code: 'upload-gone' });
+      await expectKept(id);
+    }));
+
+  it('is kept where reading it back a second time fails for good', () =>
+    ownSession(roomsWith(), async (own) => {
+      const id = await committed(own);
+      own.store.record = { ...own.record(), sha256: 'ab'.repeat(32) };
+      await own.session.alarm();
+      expect(own.record()).toMatchObject({ phase: 'done', settled: true, failure: null });
+      await expectKept(id);
+    }));
 });
 
 describe('a storage that breaks while the object is read back', () => {
