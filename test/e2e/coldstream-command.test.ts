@@ -312,12 +312,15 @@ describe('coldstream, called wrongly,', () => {
 });
 
 describe('coldstream, at a vault that is busy,', () => {
-  /** Answers each kind of request once as a busy vault does, and passes the next one on. */
+  /**
+   * Answers each kind of request once as a busy vault does, and passes the next one on. HEAD is passed on at once:
+   * tus-js-client answers any refusal of it with a new upload.
+   */
   async function busyOnce(status: number, code: string, use: (url: string, refused: () => string[]) => Promise<void>) {
     const refused = new Set<string>();
     const answer = (request: IncomingMessage, response: ServerResponse) => {
       const kind = `${request.method} ${request.url?.split('?')[0]}`;
-      if (!refused.has(kind) && request.url !== '/capabilities') {
+      if (!refused.has(kind) && request.url !== '/capabilities' && request.method !== 'HEAD') {
         refused.add(kind);
         request.resume();
         const headers = { 'content-type': 'application/problem+json', 'retry-after': '1', 'x-request-id': 'x' };
