@@ -18,6 +18,7 @@ const OPERATIONS: Record<string, (store: ObjectStore) => Promise<unknown>> = {
   readTail: (store) => store.readTail('some', 3),
   readJson: (store) => store.readJson('some'),
   size: (store) => store.size('some'),
+  requireSize: (store) => store.requireSize('some', 3),
   remove: (store) => store.remove(['some']),
   removeAll: (store) => store.removeAll('some'),
   list: (store) => store.list('some').next(),
