@@ -234,8 +234,11 @@ export class TusUpload {
     if (this.plan.createdBy === 'token') {
       return { target: '/tus', credential: { Authorization: `Bearer ${this.#vault.token}` } };
     }
-    const { filename, jobId } = this.plan;
-    const order = { filename, job_id: jobId };
+    const { filename, jobId, level } = this.plan;
+    const empty = this.content.bytes.length === 0;
+    // A link fixes the options of its upload, so they belong to its order.
+    const options = { ...this.#options(), ...(level && { level }), ...(empty && { allow_empty: true }) };
+    const order = { filename, job_id: jobId, ...options };
     const made = await this.#vault.untilDone((vault) =>
       api<{ tus_url: string }>(vault, 'POST', '/backup/upload-links', order),
     );
@@ -243,17 +246,27 @@ export class TusUpload {
     return { target: pathname + search, credential: {} };
   }
 
-  #metadata(): string {
-    const { filename, jobId, compression, level, sha256, createdBy } = this.plan;
+  /** Options whose values are texts, in a link's order as in Upload-Metadata. */
+  #options(): Record<string, string> {
+    const { compression, sha256 } = this.plan;
     const said = sha256 === 'wrong' ? createHash('sha256').update('other').digest('hex') : this.content.sha256;
-    const pairs = {
-      filename,
-      ...(createdBy === 'token' && { job_id: jobId }),
+    return {
       ...(compression && { compression }),
-      ...(level && { level: String(level) }),
       ...(sha256 && { sha256: said }),
       ...(this.recipient && { recipient: this.recipient }),
-      ...(this.content.bytes.length === 0 && { allow_empty: 'true' }),
+    };
+  }
+
+  #metadata(): string {
+    const { filename, jobId, level, createdBy } = this.plan;
+    const pairs = {
+      filename,
+      ...(createdBy === 'token' && {
+        job_id: jobId,
+        ...this.#options(),
+        ...(level && { level: String(level) }),
+        ...(this.content.bytes.length === 0 && { allow_empty: 'true' }),
+      }),
       made_by: 'chaos',
     };
     return Object.entries(pairs)
