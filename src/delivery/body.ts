@@ -10,12 +10,12 @@ import { FIRST_FRAME_OPERATIONS } from '../shared/limits.ts';
 import { type ByteStream, type Pieces, pumpPieces } from '../shared/streams.ts';
 import type { PeerLimits } from '../shared/watchdog.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import type { Turn } from './patient-reader.ts';
+import type { PatientReaderOptions, Turn } from './patient-reader.ts';
 
 export interface DeliveryDeps {
   readonly store: ObjectStore;
   readonly engine: ZstdEngine;
-  readonly memory: Pick<IsolateMemory, 'turns' | 'small' | 'windows'>;
+  readonly memory: Pick<IsolateMemory, 'turns' | 'small' | 'windows' | 'slowReaders'>;
   /** What a reader must take to be waited for. */
   readonly readerLimits: PeerLimits;
 }
@@ -76,11 +76,16 @@ export async function openBody(
   return readable;
 }
 
+/** What decoded content for one client borrows of the isolate. */
+export function patienceOf(deps: DeliveryDeps, holder: string, signal: AbortSignal): PatientReaderOptions {
+  return { turn: turnsOf(deps, holder, signal), slowReaders: deps.memory.slowReaders };
+}
+
 /**
  * Turns to read and decode a frame each. The first is one of those for what is small, so that a small download never
  * waits behind the rest of large ones.
  */
-export function turnsOf({ memory }: DeliveryDeps, holder: string, signal: AbortSignal): () => Promise<Turn> {
+function turnsOf({ memory }: DeliveryDeps, holder: string, signal: AbortSignal): () => Promise<Turn> {
   const { small, turns } = memory;
   let gate = small;
   const next = sharesInTurn(

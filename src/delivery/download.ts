@@ -18,9 +18,9 @@ import {
   brokenDownload,
   type DeliveryDeps,
   openBody,
+  patienceOf,
   type Reader,
   StoredDataCorrupt,
-  turnsOf,
 } from './body.ts';
 import { patientReader } from './patient-reader.ts';
 import type { Representation } from './representation.ts';
@@ -56,7 +56,7 @@ export function openDownload(
   const pieces = (signal: AbortSignal): Pieces => {
     const stored = storedReader(deps, backup, signal);
     if (representation.way === 'stored') return stored(span ?? { offset: 0, length: backup.stored_size });
-    const patient: Patience = (read) => patientReader(read, { turn: turnsOf(deps, holder, signal) });
+    const patient: Patience = (read) => patientReader(read, patienceOf(deps, holder, signal));
     if (representation.way === 'decoded' && span) return rangeOf(deps, backup, span, signal, patient);
     return unwrapped(deps, backup, representation.way, identity, signal, patient);
   };

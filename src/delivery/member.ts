@@ -8,7 +8,7 @@ import type { ByteStream, Pieces } from '../shared/streams.ts';
 import { dataKey } from '../store/object-keys.ts';
 import { readResuming } from '../store/resuming-read.ts';
 import { memberContent } from './archive.ts';
-import { brokenDownload, type DeliveryDeps, openBody, type Reader, turnsOf } from './body.ts';
+import { brokenDownload, type DeliveryDeps, openBody, patienceOf, type Reader } from './body.ts';
 import { directoryTar } from './directory-tar.ts';
 import { patientReader } from './patient-reader.ts';
 
@@ -80,5 +80,5 @@ function patientTar(
   const options = { pieceBytes, objectBytes: backup.stored_size, version: {}, signal };
   const stored: ReadSpan = (span) => readResuming(deps.store, dataKey(backup.backup_id), span, options);
   if (layers.length === 0) return stored;
-  return patientReader(readLayers(stored, layers, deps), { turn: turnsOf(deps, holder, signal) });
+  return patientReader(readLayers(stored, layers, deps), patienceOf(deps, holder, signal));
 }

@@ -6,18 +6,18 @@
  *
  * - A fast reader keeps one open source, and a turn for each frame.
  * - A chunk that is pending for {@link READER_SLOW_MS} shows a slow one. If others wait for a turn, the frame is dropped
- *   but for a copy of its next {@link READER_KEPT_BYTES}, the source is closed and the turn released. As long as others
- *   wait, the source is next opened for so many bytes only, and the turn is released once they are copied.
+ *   but for a copy of its next bytes, as many as its share of {@link SlowReaders}; the source is closed and the turn
+ *   released. As long as the reader is slow, the source is next opened for so many bytes only, and the turn is released
+ *   once they are copied. Each chunk that was handed out is freed.
  * - After {@link READER_STOPPED_MS} all is dropped: a reader that stopped holds one chunk.
  *
  * The figures behind these numbers are in docs/decisions/0017-fair-memory.md.
  */
 import { release } from '../shared/bytes.ts';
-import type { Share } from '../shared/isolate-memory.ts';
+import type { Share, SlowReaders } from '../shared/isolate-memory.ts';
 import {
   FRAME_BYTES,
   READER_CHUNK_BYTES,
-  READER_KEPT_BYTES,
   READER_SLOW_MS,
   READER_STOPPED_MS,
   TURN_PATIENCE_MS,
@@ -33,6 +33,8 @@ export interface Turn extends Share {
 export interface PatientReaderOptions {
   /** It is released when the frame is taken or dropped. */
   readonly turn: () => Promise<Turn>;
+  /** Tells how much a slow reader may keep. */
+  readonly slowReaders: SlowReaders;
   /** Shorter times, for tests. */
   readonly slowMs?: number;
   readonly stoppedMs?: number;
@@ -50,6 +52,7 @@ export function patientReader(read: ReadSpan, options: PatientReaderOptions): Re
 class PatientRead {
   readonly #read: ReadSpan;
   readonly #nextTurn: () => Promise<Turn>;
+  readonly #slowReaders: SlowReaders;
   readonly #slowMs: number;
   readonly #stoppedMs: number;
   readonly #end: number;
@@ -61,8 +64,10 @@ class PatientRead {
   /** What closing sources still do; they hold memory until it is done. */
   #closing: Promise<unknown> = Promise.resolve();
   #turn: Turn | null = null;
-  /** What is decoded and not handed out: a view of the source's frame, or a copy of ours. */
+  /** The next bytes: a view of the source's frame, or a copy of ours where no source is open. */
   #decoded: Uint8Array = new Uint8Array();
+  /** Copies of the bytes behind {@link #decoded}, of one chunk each. */
+  #kept: Uint8Array[] = [];
   /** Bytes that the reader must take without a wait to count as fast again; 0 while it does. */
   #probation = 0;
   /** Looks at a chunk that is pending. */
@@ -71,6 +76,7 @@ class PatientRead {
   constructor(read: ReadSpan, { offset, length }: ByteSpan, options: PatientReaderOptions) {
     this.#read = read;
     this.#nextTurn = options.turn;
+    this.#slowReaders = options.slowReaders;
     this.#slowMs = options.slowMs ?? READER_SLOW_MS;
     this.#stoppedMs = options.stoppedMs ?? READER_STOPPED_MS;
     this.#at = offset;
@@ -100,15 +106,16 @@ class PatientRead {
         this.#releaseTurn();
       }
     } finally {
-      this.#close();
-      this.#releaseTurn();
+      this.#stop();
       release(buffer);
       await this.#closing;
     }
   }
 
-  /** Fills {@link #decoded} with the source's next bytes, under a turn. */
+  /** Fills {@link #decoded}: with bytes that were kept, or under a turn with the source's next ones. */
   async #decode(): Promise<void> {
+    this.#decoded = this.#kept.shift() ?? this.#decoded;
+    if (this.#decoded.length > 0) return;
     const turn = await this.#waitForTurn();
     this.#turn = turn;
     await this.#closing;
@@ -117,8 +124,9 @@ class PatientRead {
     if (this.#source) {
       this.#decoded = await this.#next();
     } else if (this.#probation > 0) {
-      await this.#keepSome(Math.min(toFrameEnd, READER_KEPT_BYTES));
+      await this.#keepSome(toFrameEnd);
     } else {
+      this.#slowReaders.leave(this);
       // What others will interrupt is not begun: a storage reads ahead for all that was asked.
       this.#open(turn.wanted() ? toFrameEnd : left);
       this.#decoded = await this.#next();
@@ -136,19 +144,27 @@ class PatientRead {
     return next.value.subarray(0, this.#end - this.#at);
   }
 
-  /** Copies a part of the source that is worth its decoding, and closes it. */
-  async #keepSome(atMost: number): Promise<void> {
+  /** Copies an equal part of the `frameBytes` that are left of a frame, and closes the source. */
+  async #keepSome(frameBytes: number): Promise<void> {
+    const share = this.#slowReaders.share(this);
+    const atMost = Math.ceil(frameBytes / Math.ceil(frameBytes / share));
     this.#open(atMost);
-    const kept = new Uint8Array(atMost);
     let filled = 0;
-    while (filled < atMost && filled < READER_KEPT_BYTES / 2) {
+    while (filled < atMost / 2) {
       const piece = (await this.#next()).subarray(0, atMost - filled);
-      kept.set(piece, filled);
+      this.#keep(piece);
       filled += piece.length;
     }
-    this.#decoded = kept.subarray(0, filled);
+    this.#decoded = this.#kept.shift() ?? this.#decoded;
     this.#close();
     this.#releaseTurn();
+  }
+
+  #keep(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += READER_CHUNK_BYTES) {
+      // Buffers of node:zlib make a view of slice(), which the released frame would take along.
+      this.#kept.push(Uint8Array.prototype.slice.call(bytes, at, at + READER_CHUNK_BYTES));
+    }
   }
 
   /** Behind the last byte wait checksums, and in a broken file what should not be there. */
@@ -181,14 +197,16 @@ class PatientRead {
 
   #stop(): void {
     this.#forget();
+    for (const chunk of this.#kept.splice(0)) release(chunk);
+    this.#slowReaders.leave(this);
     this.#close();
     this.#releaseTurn();
   }
 
-  /** Keeps a copy of some of the frame, and gives back all the rest. */
+  /** Keeps a copy of some of the frame, and frees the rest. */
   #shrink(): void {
-    // Buffers of node:zlib make a view of slice(), which the released frame would take along.
-    this.#decoded = Uint8Array.prototype.slice.call(this.#decoded, 0, READER_KEPT_BYTES);
+    this.#keep(this.#decoded.subarray(0, this.#slowReaders.share(this)));
+    this.#decoded = this.#kept.shift() ?? new Uint8Array();
     this.#close();
     this.#releaseTurn();
   }

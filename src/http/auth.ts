@@ -7,7 +7,7 @@ import { VaultError } from '../shared/errors.ts';
 import { WRONG_CREDENTIALS_PERIOD_SECONDS } from '../shared/limits.ts';
 import type { AppContext, AppEnv, Credential, Scope } from './app-env.ts';
 import { networkOf } from './network.ts';
-import { type DraftAppendQuery, UploadKeyQuery } from './schemas.ts';
+import { type DraftAppendQuery, UploadKeyQuery } from './request-schemas.ts';
 import { checkQuery, LINK_PARAMETERS, OptionNotApplicable } from './validation.ts';
 
 export class Unauthorized extends VaultError {

@@ -1,7 +1,7 @@
 import type { z } from '@hono/zod-openapi';
 import type { Member } from '../archive/member.ts';
 import { encodeMemberPath, pathText } from './member-path.ts';
-import type { FileSchema } from './schemas.ts';
+import type { FileSchema } from './response-schemas.ts';
 
 /** A member as clients see it. */
 export function fileView(backupId: string, member: Member): z.infer<typeof FileSchema> {

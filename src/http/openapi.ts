@@ -7,7 +7,7 @@ import { curlOf } from './curl-sample.ts';
 import { codesIn, type Document, type Operation, operationsOf } from './document.ts';
 import { readJson } from './json-body.ts';
 import { statusOf, titleOf } from './problem.ts';
-import { ProblemSchema } from './schemas.ts';
+import { ProblemSchema } from './response-schemas.ts';
 import { withoutRepeats } from './validation.ts';
 
 /** A JSON answer of a route. */

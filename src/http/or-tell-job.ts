@@ -1,7 +1,7 @@
 import { refuseRun } from '../progress/publisher.ts';
 import { VaultError } from '../shared/errors.ts';
 import type { AppContext } from './app-env.ts';
-import { jobId } from './schemas.ts';
+import { jobId } from './schema-parts.ts';
 
 /** Prepares a run; where that is refused, the job that the client named for it fails, and says why. */
 export async function orTellJob<T>(

@@ -17,7 +17,7 @@ import { checkIsWhole } from './body-headers.ts';
 import { contentDigests, reprDigests } from './digest-fields.ts';
 import { orTellJob } from './or-tell-job.ts';
 import { contentLength } from './request-body.ts';
-import type { TusQuery, UploadQuery } from './schemas.ts';
+import type { TusQuery, UploadQuery } from './request-schemas.ts';
 import { beginTransfer } from './transfers.ts';
 import { InvalidUploadHeader } from './tus-headers.ts';
 import { orderOf, uploadOptionsOf, withLink } from './upload-order.ts';

@@ -8,7 +8,7 @@ import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
 import { DEFAULT_LEVEL } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
-import { UPLOAD_OPTION_NAMES, UploadQuery } from './schemas.ts';
+import { UPLOAD_OPTION_NAMES, UploadQuery } from './request-schemas.ts';
 import { checkOptions, OptionNotApplicable } from './validation.ts';
 
 class LinkUsed extends VaultError {

@@ -7,14 +7,15 @@ import {
   EXPORT_PAGES,
   FLIGHTS_PER_ISOLATE,
   FLIGHTS_PER_UPLOAD,
+  MOST_KEPT_BYTES,
   READER_CHUNK_BYTES,
-  READER_KEPT_BYTES,
+  READERS_KEPT_BYTES,
   REST_BYTES,
   TURNS_PER_ISOLATE,
   WINDOW_BYTES,
   WRITTEN_BATCH_BYTES,
 } from '../shared/limits.ts';
-import type { BackupSchema, CapabilitiesSchema } from './schemas.ts';
+import type { BackupSchema, CapabilitiesSchema } from './response-schemas.ts';
 
 /** A backup as clients see it. */
 export function backupView(backup: Backup): z.infer<typeof BackupSchema> {
@@ -33,7 +34,8 @@ export function memoryView(engine: ZstdEngine): z.infer<typeof CapabilitiesSchem
     import_batch_bytes: WRITTEN_BATCH_BYTES,
     decode_bytes: DECODE_BYTES,
     decoding_at_once: TURNS_PER_ISOLATE,
-    slow_reader_bytes: READER_KEPT_BYTES + READER_CHUNK_BYTES,
+    slow_readers_bytes: READERS_KEPT_BYTES,
+    slow_reader_bytes: MOST_KEPT_BYTES + READER_CHUNK_BYTES,
     stopped_reader_bytes: READER_CHUNK_BYTES,
     export_pages_at_once: EXPORT_PAGES,
     longest_wait_seconds: BUSY_WAIT_MS / 1000,

@@ -38,7 +38,14 @@ export class VerifyInterrupted extends VaultError {
   }
 }
 
-/** There is nothing left to say something of. */
+/** The stored bytes are not those that were uploaded. The facts are a {@link VerifyResult}. */
+export class BackupDamaged extends VaultError {
+  constructor(detail: string, found: VerifyResult) {
+    super('stored-data-corrupt', detail, { facts: { ...found } });
+  }
+}
+
+/** The backup was deleted meanwhile. */
 export class BackupRemoved extends VaultError {
   constructor() {
     super('not-found', 'The backup was removed while it was verified.');
@@ -46,9 +53,9 @@ export class BackupRemoved extends VaultError {
 }
 
 /**
- * Reads a backup back and records what was found. Resolves where the reading came to its end, whatever it found; rejects
- * where it did not (storage, a job that was taken over, the signal), and then nothing is recorded of the backup. Of a
- * backup whose object does not exist the damage is recorded, and StoredDataLost is thrown.
+ * Reads a backup back and records the result with it. Resolves if the backup is whole. Throws {@link BackupDamaged}, or
+ * StoredDataLost if the object is missing, once the damage is recorded. Any other error (storage, a job that another run
+ * took over, the signal) ends the reading early and records nothing.
  */
 export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: VerifyOrder): Promise<VerifyResult> {
   const run = await beginRun(rooms, backup, order);
@@ -56,7 +63,10 @@ export async function verifyBackup(rooms: VerifyRooms, backup: Backup, order: Ve
   const { backup_id } = backup;
   if (check.missing) throw new StoredDataLost('missing', dataKey(backup_id));
   const { frames_checked, broken_frames } = check;
-  return { backup_id, job_id: order.job_id, ok: found.damage === null, ...found, frames_checked, broken_frames };
+  const ok = found.damage === null;
+  const result = { backup_id, job_id: order.job_id, ok, ...found, frames_checked, broken_frames };
+  if (check.fault) throw new BackupDamaged(damageDetail(check, check.fault), result);
+  return result;
 }
 
 async function checkAndRecord(rooms: VerifyRooms, run: Run): Promise<{ check: StoredCheck; found: Verification }> {

@@ -6,8 +6,11 @@ import {
   FLIGHT_WAIT_MS,
   FLIGHTS_PER_ISOLATE,
   FLIGHTS_PER_UPLOAD,
+  LEAST_KEPT_BYTES,
   MEMORY_LEASE_MS,
   MEMORY_POLL_MS,
+  MOST_KEPT_BYTES,
+  READERS_KEPT_BYTES,
   REST_ASK_AGAIN_MS,
   REST_BYTES,
   REST_CHECK_MS,
@@ -330,6 +333,28 @@ function isMoreIdle(entry: Unfinished, other: Unfinished, now: number): boolean 
 }
 
 /**
+ * Divides {@link READERS_KEPT_BYTES} equally among the slow readers of decoded content. No reader waits: more readers
+ * keep less each, and read and decode more often.
+ */
+export class SlowReaders {
+  readonly #seenAt = new Map<object, number>();
+
+  /** The bytes that `reader` may keep now, between {@link LEAST_KEPT_BYTES} and {@link MOST_KEPT_BYTES}. */
+  share(reader: object): number {
+    const now = Date.now();
+    for (const [other, seenAt] of this.#seenAt) if (seenAt < now - MEMORY_LEASE_MS) this.#seenAt.delete(other);
+    this.#seenAt.set(reader, now);
+    const equal = Math.floor(READERS_KEPT_BYTES / this.#seenAt.size);
+    return Math.min(MOST_KEPT_BYTES, Math.max(LEAST_KEPT_BYTES, equal));
+  }
+
+  /** `reader` keeps nothing any more. Harmless twice. */
+  leave(reader: object): void {
+    this.#seenAt.delete(reader);
+  }
+}
+
+/**
  * The account of what the transfers of one isolate hold. Nothing is reserved for the length of a transfer: shares are
  * borrowed for a moment of work, and unfinished bytes are counted as they come.
  */
@@ -346,6 +371,7 @@ export interface IsolateMemory {
   readonly batches: Gate;
   /** Pages of rows that go out. A reader that stops gives its page back, and reads it again later. */
   readonly pages: Gate;
+  readonly slowReaders: SlowReaders;
   readonly rest: RestLedger;
 }
 
@@ -362,6 +388,7 @@ export function isolateMemory(): IsolateMemory {
       waitMs: FLIGHT_WAIT_MS,
     }),
     pages: new Gate({ units: EXPORT_PAGES }),
+    slowReaders: new SlowReaders(),
     // A window lasts as long as its upload, so what it takes is missing for unfinished bytes.
     rest: new RestLedger(() => REST_BYTES - windows.used),
   };

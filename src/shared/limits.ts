@@ -75,14 +75,17 @@ export const REST_CHECK_MS = 100;
 export const REST_WORTH_BYTES = 64 * KIB;
 
 /** What a reader of decoded content is given at once, in a copy, so that the frame behind it can be dropped at any time. */
-export const READER_CHUNK_BYTES = 128 * KIB;
+export const READER_CHUNK_BYTES = 256 * KIB;
 /** A chunk that is pending for so long shows a slow reader: a fast one takes it in 0 to 2 ms, behind a proxy in 90. */
 export const READER_SLOW_MS = 150;
 /**
- * Kept for a slow reader of the frame that is dropped. Reading a frame costs ten times what decoding it does, so less
- * would have 24 readers at 200 KB/s keep the storage busy (256 KiB: an upload beside them took 15 s in place of 3).
+ * Decoded bytes that all slow readers of one isolate keep of the frames that are dropped, and the most and the least for
+ * one of them. Reading a frame costs ten times what decoding it does, so keeping less has slow readers keep the storage
+ * busy: an upload beside 24 readers at 200 KB/s took 15 s with 256 KiB each, 1.5 s with 1 MiB, and 1.0 s with 2 MiB.
  */
-export const READER_KEPT_BYTES = MIB;
+export const READERS_KEPT_BYTES = 36 * MIB;
+export const MOST_KEPT_BYTES = 2 * MIB;
+export const LEAST_KEPT_BYTES = 256 * KIB;
 /** A chunk that is pending for so long shows a reader that stopped: nothing is kept for it but the chunk. */
 export const READER_STOPPED_MS = 3_000;
 /** A reader that waits longer for its next turn closes the storage read that it has open, and what that holds. */

@@ -41,23 +41,29 @@ export async function* readPieces(stream: ByteStream, pieceBytes: number): Async
 }
 
 /**
- * Pulls the next piece while the consumer is busy with the one before, so that reading and writing overlap: one piece
- * more in memory, in a copy, since the source uses its own buffer again.
+ * Pulls the next piece while the consumer is busy with the one before, so that reading and writing overlap. Holds one
+ * piece more, in a copy, since the source uses its own buffer again; one buffer is used again for all copies.
  */
 export const readAhead: Stage = async function* readingAhead(source) {
   const pieces = source[Symbol.asyncIterator]();
   let next = pieces.next();
+  let buffer = new Uint8Array();
   try {
     for (let read = await next; !read.done; read = await next) {
-      const piece = read.value.slice();
+      const { length } = read.value;
+      if (length > buffer.length) {
+        release(buffer);
+        buffer = new Uint8Array(length);
+      }
+      buffer.set(read.value);
       next = pieces.next();
       // A failure is for the consumer's next pull; until then nobody awaits it.
       next.catch(() => undefined);
-      yield piece;
-      release(piece);
+      yield buffer.subarray(0, length);
     }
   } finally {
     await pieces.return?.();
+    release(buffer);
   }
 };
 

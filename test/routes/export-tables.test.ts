@@ -74,7 +74,7 @@ describe('GET /export/stream of a database', () => {
   it('answers that text is damaged that JSON cannot hold', async () => {
     await db.prepare('CREATE TABLE damaged (a)').run();
     await db.prepare(`INSERT INTO damaged VALUES ('whole'), (CAST(x'ff' AS TEXT))`).run();
-    await expectProblem(await ask('/export/stream?database=sample&table=damaged'), 500, 'stored-data-corrupt');
+    await expectProblem(await ask('/export/stream?database=sample&table=damaged'), 422, 'stored-data-corrupt');
   });
 
   it('is left by a reader that has had enough', async () => {

@@ -139,7 +139,7 @@ describe('POST /backup/{id}/restore', () => {
     const flipped = stored.slice();
     flipped[20] = (flipped[20] ?? 0) ^ 0xff;
     await env.VAULT.put(key, flipped);
-    await expectProblem(await restoring(backup_id), 500, 'stored-data-corrupt');
+    await expectProblem(await restoring(backup_id), 422, 'stored-data-corrupt');
     await env.VAULT.delete(key);
     await expectProblem(await restoring(backup_id), 410, 'stored-data-lost');
     expect(await exported('ndjson')).toBe('');

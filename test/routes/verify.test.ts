@@ -25,8 +25,11 @@ interface Verification {
 
 async function verify(backupId: string, query = ''): Promise<Verification> {
   const response = await ask(`/backup/${backupId}/verify${query}`, { method: 'POST' });
-  expect(response.status, await response.clone().text()).toBe(200);
-  return response.json();
+  const found = await response.json<Verification & { code?: string }>();
+  expect([response.status, found.code], JSON.stringify(found)).toEqual(
+    found.ok ? [200, undefined] : [422, 'stored-data-corrupt'],
+  );
+  return found;
 }
 
 async function job(jobId: string): Promise<JobMessage> {

@@ -12,10 +12,11 @@ export interface ZstdFile {
   readonly contentBytes: number;
 }
 
-/** Where a frame begins. */
+/** Where a frame begins, and how many bytes it has: exact if the frame was met before, else a quarter more than the last one. */
 interface Place {
   readonly encoded: number;
   readonly content: number;
+  readonly frameBytes: number;
 }
 
 /** A frame of the stored form that could not be compressed, with its headers. */
@@ -31,24 +32,41 @@ const LARGEST_FRAME_BYTES = FRAME_BYTES + 64 * KIB;
 export function zstdReader(read: ReadSpan, file: ZstdFile): ReadSpan {
   let known: readonly Place[] = [];
   const meet = (from: Place, { encodedOffset, encodedEnd, contentOffset, contentBytes }: FrameStart) => {
-    const start = { encoded: from.encoded + encodedOffset, content: from.content + contentOffset };
-    known = [start];
-    if (encodedEnd === null || contentBytes === null) return;
-    known = [{ encoded: from.encoded + encodedEnd, content: start.content + contentBytes }, start];
+    const at = { encoded: from.encoded + encodedOffset, content: from.content + contentOffset };
+    if (encodedEnd === null || contentBytes === null) {
+      known = [{ ...at, frameBytes: LARGEST_FRAME_BYTES }];
+      return;
+    }
+    const frameBytes = encodedEnd - encodedOffset;
+    const next: Place = {
+      encoded: from.encoded + encodedEnd,
+      content: at.content + contentBytes,
+      frameBytes: Math.ceil(frameBytes * 1.25),
+    };
+    known = [next, { ...at, frameBytes }];
   };
   return (span) => {
-    const from = known.find(({ content }) => content <= span.offset) ?? { encoded: 0, content: 0 };
+    const from = known.find(({ content }) => content <= span.offset) ?? FILE_START;
     const encoded = { offset: from.encoded, length: file.encodedBytes - from.encoded };
-    const source = span.length > FRAME_BYTES ? read(encoded) : frameFirst(read, encoded);
+    const source = span.length > FRAME_BYTES ? read(encoded) : frameFirst(read, encoded, from.frameBytes);
     return content(source, from, span, file, (frame) => meet(from, frame));
   };
 }
 
-/** A frame's bytes are read by themselves: who wants little takes nothing behind them. */
-async function* frameFirst(read: ReadSpan, { offset, length }: ByteSpan): AsyncGenerator<Uint8Array, void, undefined> {
-  const first = Math.min(length, LARGEST_FRAME_BYTES);
-  yield* read({ offset, length: first });
-  if (length > first) yield* read({ offset: offset + first, length: length - first });
+const FILE_START: Place = { encoded: 0, content: 0, frameBytes: LARGEST_FRAME_BYTES };
+
+/** Reads a frame's bytes by themselves, because a storage may read ahead for all that was asked. */
+async function* frameFirst(
+  read: ReadSpan,
+  { offset, length }: ByteSpan,
+  frameBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let at = 0;
+  for (const upTo of [frameBytes, LARGEST_FRAME_BYTES, length]) {
+    const end = Math.min(upTo, length);
+    if (end > at) yield* read({ offset: offset + at, length: end - at });
+    at = Math.max(at, end);
+  }
 }
 
 async function* content(

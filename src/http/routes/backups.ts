@@ -7,15 +7,8 @@ import { PAGE_ROWS } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { BACKUP, BACKUP_PAGE, REINDEXED } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
-import {
-  BackupPageSchema,
-  BackupParam,
-  BackupSchema,
-  BackupsQuery,
-  NoQuery,
-  ReindexQuery,
-  ReindexSchema,
-} from '../schemas.ts';
+import { BackupParam, BackupsQuery, NoQuery, ReindexQuery } from '../request-schemas.ts';
+import { BackupPageSchema, BackupSchema, ReindexSchema } from '../response-schemas.ts';
 import { backupView } from '../views.ts';
 
 class BackupNotFound extends VaultError {

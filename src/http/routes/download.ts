@@ -10,7 +10,7 @@ import { byteResponse, readerOf } from '../byte-response.ts';
 import { attachment } from '../content-disposition.ts';
 import { servedType } from '../content-type.ts';
 import { binary, describeHead, forTokenOrLink, problems } from '../openapi.ts';
-import { BackupParam, DownloadQuery, IdentityHeader } from '../schemas.ts';
+import { BackupParam, DownloadQuery, IdentityHeader } from '../request-schemas.ts';
 import { knownBackup } from './backups.ts';
 
 const download = createRoute({

@@ -11,7 +11,7 @@ import type { App } from '../app-env.ts';
 import { readerOf } from '../byte-response.ts';
 import { databaseTable } from '../database-table.ts';
 import { forToken, problems } from '../openapi.ts';
-import { ExportQuery } from '../schemas.ts';
+import { ExportQuery } from '../request-schemas.ts';
 
 const ROWS: Record<
   string,

@@ -19,7 +19,8 @@ import { MEMBER, MEMBER_PAGE } from '../examples.ts';
 import { fileView, modifiedAt } from '../file-view.ts';
 import { decodeMemberPath, pathText, withoutEndSlashes } from '../member-path.ts';
 import { binary, describeHead, forToken, forTokenOrLink, json, problems } from '../openapi.ts';
-import { BackupParam, FileListSchema, FileQuery, FileSchema, FilesQuery } from '../schemas.ts';
+import { BackupParam, FileQuery, FilesQuery } from '../request-schemas.ts';
+import { FileListSchema, FileSchema } from '../response-schemas.ts';
 import { checkQuery, OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 

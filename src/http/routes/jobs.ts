@@ -8,7 +8,8 @@ import type { App, AppContext, Scope } from '../app-env.ts';
 import { checkScope } from '../auth.ts';
 import { JOB, RUN } from '../examples.ts';
 import { forToken, forTokenOrLink, json, problems } from '../openapi.ts';
-import { JobParam, JobSchema, LinkOnlyQuery, NoQuery, RunPageSchema, RunQuery } from '../schemas.ts';
+import { JobParam, LinkOnlyQuery, NoQuery, RunQuery } from '../request-schemas.ts';
+import { JobSchema, RunPageSchema } from '../response-schemas.ts';
 
 const getJob = createRoute({
   method: 'get',

@@ -15,12 +15,11 @@ import {
   BackupParam,
   JobParam,
   LinkRequest,
-  LinkSchema,
   NoQuery,
   UploadLinkRequest,
-  UploadLinkSchema,
   WatchLinkRequest,
-} from '../schemas.ts';
+} from '../request-schemas.ts';
+import { LinkSchema, UploadLinkSchema } from '../response-schemas.ts';
 import { orderOf } from '../upload-order.ts';
 import { OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';

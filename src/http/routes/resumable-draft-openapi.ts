@@ -3,7 +3,8 @@ import type { App } from '../app-env.ts';
 import { DRAFT_INTEROP_VERSION, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { RECEIPT, UPLOAD_STATUS } from '../examples.ts';
 import { describedAccess, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
-import { DraftAppendQuery, ReceiptSchema, UploadKeyQuery, UploadQuery } from '../schemas.ts';
+import { DraftAppendQuery, UploadKeyQuery, UploadQuery } from '../request-schemas.ts';
+import { ReceiptSchema } from '../response-schemas.ts';
 import { APPEND_CODES, GONE_CODES, UploadStatusSchema } from './tus-openapi.ts';
 
 /** Creation names a file and the other requests an upload, at addresses of one form: OpenAPI has one path for both. */

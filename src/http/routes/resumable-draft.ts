@@ -8,6 +8,7 @@ import { needs, uploadAccess } from '../auth.ts';
 import { checkIsNoForm, checkNotEncoded } from '../body-headers.ts';
 import { bytesField, completeField, DRAFT_INTEROP_VERSION, limitsField, PARTIAL_UPLOAD } from '../draft-headers.ts';
 import { NothingHere } from '../problem.ts';
+import { DraftAppendQuery, UploadQuery } from '../request-schemas.ts';
 import {
   appendPiece,
   checkNoDigests,
@@ -21,7 +22,6 @@ import {
   terminateSession,
   uploadIdOf,
 } from '../resumable.ts';
-import { DraftAppendQuery, UploadQuery } from '../schemas.ts';
 import { InvalidUploadHeader } from '../tus-headers.ts';
 import { describeDraft } from './resumable-draft-openapi.ts';
 

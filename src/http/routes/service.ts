@@ -2,10 +2,12 @@ import { createRoute } from '@hono/zod-openapi';
 import { DEFAULT_LEVEL, FRAME_BYTES, JSON_BODY_BYTES, PART_BYTES } from '../../shared/limits.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { docsPage } from '../docs-page.ts';
+import type { Document } from '../document.ts';
 import { CAPABILITIES, HEALTH } from '../examples.ts';
 import { json, OPEN, openApiDocument, VERSION } from '../openapi.ts';
 import { frontPage } from '../pages.ts';
-import { CapabilitiesSchema, HealthSchema, NoQuery } from '../schemas.ts';
+import { NoQuery } from '../request-schemas.ts';
+import { CapabilitiesSchema, HealthSchema } from '../response-schemas.ts';
 import { TUS_VERSION } from '../tus-headers.ts';
 import { checkQuery } from '../validation.ts';
 import { memoryView } from '../views.ts';
@@ -103,15 +105,19 @@ export function serviceRoutes(app: App): void {
     );
   });
 
+  // Built once for an isolate, because building takes 100 ms of CPU and needs no credential.
+  const documents = new Map<boolean, Document>();
+  // The optional protocol is documented only where it is on.
+  const documentFor = (c: AppContext) => {
+    const draft = c.get('services').config.resumableDraft;
+    const document = documents.get(draft) ?? openApiDocument(app, { draft });
+    documents.set(draft, document);
+    return document;
+  };
   app.get('/openapi.json', (c) => {
     checkQuery(c, NoQuery);
-    return c.json(openApiDocument(app, documented(c)));
+    return c.json(documentFor(c));
   });
-  app.get('/docs', (c) => docsPage(openApiDocument(app, documented(c))));
+  app.get('/docs', (c) => docsPage(documentFor(c)));
   app.get('/', () => frontPage());
-}
-
-/** The optional protocol is documented only where it is on. */
-function documented(c: AppContext): { readonly draft: boolean } {
-  return { draft: c.get('services').config.resumableDraft };
 }

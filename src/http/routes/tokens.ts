@@ -7,7 +7,8 @@ import { PAGE_ROWS } from '../../shared/limits.ts';
 import type { App } from '../app-env.ts';
 import { NEW_TOKEN, TOKEN, TOKEN_REQUEST } from '../examples.ts';
 import { forToken, forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
-import { NewTokenSchema, NoQuery, PageQuery, TokenListSchema, TokenRequest } from '../schemas.ts';
+import { NoQuery, PageQuery, TokenRequest } from '../request-schemas.ts';
+import { NewTokenSchema, TokenListSchema } from '../response-schemas.ts';
 
 const makeRoute = createRoute({
   method: 'post',

@@ -2,7 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { App } from '../app-env.ts';
 import { OPEN_UPLOAD, RECEIPT, UPLOAD_STATUS } from '../examples.ts';
 import { describedAccess, forToken, header, json, OPEN, problems, UPLOAD_CODES, withoutBody } from '../openapi.ts';
-import { PageQuery, ReceiptSchema, TusQuery, UploadKeyQuery } from '../schemas.ts';
+import { PageQuery, TusQuery, UploadKeyQuery } from '../request-schemas.ts';
+import { ReceiptSchema } from '../response-schemas.ts';
 import { TUS_CHECKSUMS, TUS_EXTENSIONS, TUS_MEDIA_TYPE, TUS_VERSION } from '../tus-headers.ts';
 
 const bytes = z.number().int().nonnegative();

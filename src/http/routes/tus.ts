@@ -5,6 +5,7 @@ import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink, UPLOAD_KEY, uploadAccess } from '../auth.ts';
 import { checkNotEncoded } from '../body-headers.ts';
 import { nearMiss } from '../nearest.ts';
+import { TusQuery, UPLOAD_OPTION_NAMES } from '../request-schemas.ts';
 import {
   appendPiece,
   checkNoDigests,
@@ -17,7 +18,6 @@ import {
   terminateSession,
   uploadIdOf,
 } from '../resumable.ts';
-import { TusQuery, UPLOAD_OPTION_NAMES } from '../schemas.ts';
 import {
   announcedLength,
   bytesIn,

@@ -3,7 +3,8 @@ import { verifyBackup } from '../../jobs/verify.ts';
 import type { App } from '../app-env.ts';
 import { VERIFICATION } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
-import { BackupParam, VerificationSchema, VerifyQuery } from '../schemas.ts';
+import { BackupParam, VerifyQuery } from '../request-schemas.ts';
+import { VerificationSchema } from '../response-schemas.ts';
 import { beginTransfer } from '../transfers.ts';
 import { knownBackup } from './backups.ts';
 
@@ -15,8 +16,8 @@ const verify = createRoute({
   description: [
     'Reads the stored object once: its size, the SHA-256 of its bytes, the seek table, each frame with its checksum, and',
     'the SHA-256 of the content. The result is recorded with the backup, as `verified_at` or `damage`. The answer comes',
-    'at the end and is 200 in both cases: `ok` says which. 410 means that the stored object is missing, which is',
-    'recorded as damage. 502 means that the storage could not be read, which says nothing about the backup.',
+    'at the end: 200 if the backup is whole, 422 with the same fields if it is damaged. 410 means that the stored object',
+    'is missing, which is recorded as damage. 502 means that the storage could not be read, which says nothing about the backup.',
     '',
     'Keep the connection open. The platform runs a request while its client waits for the answer, but only for 30 seconds',
     'after the client has left. A verification that is cut off fails within two minutes with the code',
@@ -37,6 +38,7 @@ const verify = createRoute({
       'job-running',
       'job-cancelled',
       'stored-data-lost',
+      'stored-data-corrupt',
       'storage-failed',
       'job-unavailable',
       'verify-interrupted',

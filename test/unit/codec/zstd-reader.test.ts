@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { nativeEngine } from '../../../src/codec/zstd/native-engine.ts';
 import { zstdReader } from '../../../src/codec/zstd/zstd-reader.ts';
-import { READER_KEPT_BYTES } from '../../../src/shared/limits.ts';
+import { MOST_KEPT_BYTES } from '../../../src/shared/limits.ts';
 import type { ByteSpan } from '../../../src/shared/seek-points.ts';
 import { manyFrames } from '../../support/archives.ts';
 import { chunked, collect, firstDifference, noise, text } from './bytes.ts';
@@ -49,18 +49,32 @@ describe('zstdReader', () => {
     const large = noise(6_000_000);
     const file = await manyFrames(large, 4_000_000);
     const { read, asked } = readerOf(file, large.length);
-    await collect(read({ offset: 0, length: READER_KEPT_BYTES }));
+    await collect(read({ offset: 0, length: MOST_KEPT_BYTES }));
     await collect(read({ offset: 0, length: large.length }));
     expect(asked[0]?.length).toBeLessThan(file.length);
     expect(asked.at(-1)).toEqual({ offset: 0, length: file.length });
+  });
+
+  it('asks for exactly the bytes of a frame that it met before, and for little more of the next one', async () => {
+    const file = await manyFrames(content, FRAME);
+    const { read, asked } = readerOf(file);
+    await collect(read({ offset: 0, length: 5 }));
+    await collect(read({ offset: FRAME - 5, length: 5 }));
+    await collect(read({ offset: FRAME, length: 5 }));
+    const [first, again, next] = asked;
+    const frameBytes = next?.offset ?? 0;
+    expect(first?.length).toBe(file.length);
+    expect(again).toEqual({ offset: 0, length: frameBytes });
+    expect(next?.length).toBe(Math.ceil(frameBytes * 1.25));
   });
 
   it('tells a broken frame by its place in the file, also after going on', async () => {
     const file = await manyFrames(content, FRAME);
     const { read, asked } = readerOf(file);
     await collect(read({ offset: 0, length: 2 * FRAME }));
+    const before = asked.length;
     await collect(read({ offset: 2 * FRAME, length: 5 }));
-    const frameAt = asked.at(-1)?.offset ?? 0;
+    const frameAt = asked[before]?.offset ?? 0;
     file.fill(0, frameAt + 20, frameAt + 200);
     await expect(collect(read({ offset: 2 * FRAME, length: 5 }))).rejects.toMatchObject({
       code: 'malformed-zstd',

@@ -1,7 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import { patientReader } from '../../../src/delivery/patient-reader.ts';
-import { FRAME_BYTES, KIB, READER_CHUNK_BYTES, READER_KEPT_BYTES } from '../../../src/shared/limits.ts';
+import { SlowReaders } from '../../../src/shared/isolate-memory.ts';
+import { FRAME_BYTES, KIB, MOST_KEPT_BYTES, READER_CHUNK_BYTES } from '../../../src/shared/limits.ts';
 import type { ByteSpan } from '../../../src/shared/seek-points.ts';
 import { firstDifference, noise } from '../codec/bytes.ts';
 
@@ -53,7 +54,7 @@ function watchedReader({ frameBytes = FRAME_BYTES, failsAt = Number.POSITIVE_INF
       wanted: () => seen.wanted,
     };
   };
-  const read = patientReader(source, { turn, slowMs: SLOW_MS, stoppedMs: STOPPED_MS });
+  const read = patientReader(source, { turn, slowReaders: new SlowReaders(), slowMs: SLOW_MS, stoppedMs: STOPPED_MS });
   return { read, seen };
 }
 
@@ -107,7 +108,7 @@ describe('patientReader', () => {
     await scheduler.wait(2 * SLOW_MS);
     expect(seen).toMatchObject({ turns: 0, open: 0, frames: 0, turnsTaken: 1 });
     expect(firstDifference(first.value ?? new Uint8Array(), content.slice(0, READER_CHUNK_BYTES))).toBeNull();
-    for (let kept = 0; kept < READER_KEPT_BYTES; kept += READER_CHUNK_BYTES) await chunks.next();
+    for (let kept = 0; kept < MOST_KEPT_BYTES; kept += READER_CHUNK_BYTES) await chunks.next();
     expect(seen.turnsTaken).toBe(1);
     await chunks.next();
     expect(seen.turnsTaken).toBe(2);
@@ -118,7 +119,7 @@ describe('patientReader', () => {
   it('keeps nothing but the pending chunk for a consumer that stopped, and goes on where it stands', async () => {
     const { read, seen } = watchedReader();
     expect(firstDifference(await taken(read, whole, [1.5 * STOPPED_MS]), content)).toBeNull();
-    expect(seen.opened[1]).toEqual({ offset: READER_CHUNK_BYTES, length: READER_KEPT_BYTES });
+    expect(seen.opened[1]).toEqual({ offset: READER_CHUNK_BYTES, length: (FRAME_BYTES - READER_CHUNK_BYTES) / 2 });
     expect(seen).toMatchObject({ turns: 0, open: 0, frames: 0 });
   });
 
@@ -131,14 +132,14 @@ describe('patientReader', () => {
     while (!(await chunks.next()).done);
     const last = seen.opened.at(-1);
     expect(last && last.offset + last.length).toBe(content.length);
-    expect(last?.length).toBeGreaterThan(READER_KEPT_BYTES);
+    expect(last?.length).toBeGreaterThan(MOST_KEPT_BYTES);
     expect(seen.opened.length).toBeLessThan(8);
   });
 
   it.each([64 * KIB, 100_000, FRAME_BYTES])(
     'gives the same bytes for any pauses, in frames of %i',
     async (frameBytes) => {
-      const span = { offset: 1_234_567, length: 3 * READER_KEPT_BYTES + 77 };
+      const span = { offset: 1_234_567, length: 3 * MOST_KEPT_BYTES + 77 };
       const expected = content.slice(span.offset, span.offset + span.length);
       const [slow, stopped] = [1.5 * SLOW_MS, 1.5 * STOPPED_MS];
       const patterns = [
@@ -183,6 +184,7 @@ describe('patientReader', () => {
         if (seen.turnsTaken > 0) expect(seen).toMatchObject({ open: 0, frames: 0 });
         return { release: () => undefined, wanted: () => true };
       },
+      slowReaders: new SlowReaders(),
     });
     const span = { offset: 0, length: 4 * READER_CHUNK_BYTES };
     expect(firstDifference(await taken(waiting, span), content.slice(0, span.length))).toBeNull();
@@ -190,14 +192,19 @@ describe('patientReader', () => {
 
   it('refuses a source that ends early, or has more than was asked for', async () => {
     const turn = async () => ({ release: () => undefined, wanted: () => false });
+    const slowReaders = new SlowReaders();
     async function* three() {
       yield Uint8Array.of(1, 2, 3);
     }
-    await expect(taken(patientReader(three, { turn }), { offset: 0, length: 4 })).rejects.toThrow('1 bytes early');
+    await expect(taken(patientReader(three, { turn, slowReaders }), { offset: 0, length: 4 })).rejects.toThrow(
+      '1 bytes early',
+    );
     async function* twice() {
       yield* three();
       yield* three();
     }
-    await expect(taken(patientReader(twice, { turn }), { offset: 0, length: 3 })).rejects.toThrow('more content');
+    await expect(taken(patientReader(twice, { turn, slowReaders }), { offset: 0, length: 3 })).rejects.toThrow(
+      'more content',
+    );
   });
 });

@@ -1,6 +1,22 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Gate, isolateMemory, RestLedger, sharesInTurn, VaultBusy } from '../../../src/shared/isolate-memory.ts';
-import { BUSY_WAIT_MS, FLIGHTS_PER_UPLOAD, KIB, MEMORY_LEASE_MS, REST_CHECK_MS } from '../../../src/shared/limits.ts';
+import {
+  Gate,
+  isolateMemory,
+  RestLedger,
+  SlowReaders,
+  sharesInTurn,
+  VaultBusy,
+} from '../../../src/shared/isolate-memory.ts';
+import {
+  BUSY_WAIT_MS,
+  FLIGHTS_PER_UPLOAD,
+  KIB,
+  LEAST_KEPT_BYTES,
+  MEMORY_LEASE_MS,
+  MOST_KEPT_BYTES,
+  READERS_KEPT_BYTES,
+  REST_CHECK_MS,
+} from '../../../src/shared/limits.ts';
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -226,6 +242,28 @@ describe('the memory of an isolate', () => {
     await memory.flights.acquire('upload', undefined, FLIGHTS_PER_UPLOAD);
     expect(memory.flights.used).toBe(2);
     expect([memory.turns.used, memory.small.used, memory.windows.used, memory.rest.usedBytes]).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe('SlowReaders', () => {
+  it('divides what all keep, within the most and the least of one', () => {
+    const slow = new SlowReaders();
+    const readers = Array.from({ length: 200 }, () => ({}));
+    expect(readers.slice(0, 18).map((reader) => slow.share(reader))).toEqual(Array(18).fill(MOST_KEPT_BYTES));
+    for (const reader of readers.slice(0, 24)) slow.share(reader);
+    expect(slow.share(readers[0] ?? {})).toBe(READERS_KEPT_BYTES / 24);
+    for (const reader of readers) slow.share(reader);
+    expect(slow.share(readers[0] ?? {})).toBe(LEAST_KEPT_BYTES);
+    for (const reader of readers.slice(1)) slow.leave(reader);
+    expect(slow.share(readers[0] ?? {})).toBe(MOST_KEPT_BYTES);
+  });
+
+  it('forgets a reader whose request ended without a word', () => {
+    const pass = clock();
+    const slow = new SlowReaders();
+    for (let n = 0; n < 100; n++) slow.share({});
+    pass(MEMORY_LEASE_MS + 1);
+    expect(slow.share({})).toBe(MOST_KEPT_BYTES);
   });
 });
 
