@@ -118,21 +118,21 @@ const NUISANCES: readonly (readonly [string, Nuisance])[] = [
   ['a reader that takes nothing', again((vault, download) => reader(vault, download), 90_000)],
   ['a second one', again((vault, download) => reader(vault, `${download}?format=gz`), 90_000)],
   ['a reader that trickles', again((vault, download) => slowDownload(vault, download, TRICKLE), 120_000)],
-  ['HEAD of an export', again((vault) => ask(vault, 'HEAD', '/export/stream', [], Buffer.alloc(0)), 3_000)],
+  ['HEAD of an export', again((vault) => openRequest(vault, 'HEAD', '/export/stream', [], Buffer.alloc(0)), 3_000)],
   [
     'forms that stand still',
     again((vault) => {
       const boundary = 'b'.repeat(30);
       const headers = [`Content-Type: multipart/form-data; boundary=${boundary}`, 'Content-Length: 90000000'];
       const head = `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.tar"\r\n\r\n`;
-      return ask(vault, 'POST', '/backup/upload', headers, Buffer.from(head));
+      return openRequest(vault, 'POST', '/backup/upload', headers, Buffer.from(head));
     }, 90_000),
   ],
   [
     'a JSON body of 150 MB',
     again(
       (vault) =>
-        ask(
+        openRequest(
           vault,
           'POST',
           '/tokens',
@@ -146,7 +146,7 @@ const NUISANCES: readonly (readonly [string, Nuisance])[] = [
     'a body without a token',
     again(
       (vault) =>
-        ask(
+        openRequest(
           { ...vault, token: '' },
           'PUT',
           '/backup/upload/x.tar',
@@ -170,17 +170,7 @@ function again(open: (vault: BenchVault, download: string) => Member, forMs: num
 }
 
 function put(vault: BenchVault, beginning: Uint8Array, query = ''): Member {
-  return ask(vault, 'PUT', `/backup/upload/idle.tar${query}`, ['Content-Length: 900000000'], beginning);
-}
-
-function ask(
-  vault: BenchVault,
-  method: string,
-  path: string,
-  headers: readonly string[],
-  beginning: Uint8Array,
-): Member {
-  return openRequest(vault, method, path, headers, beginning);
+  return openRequest(vault, 'PUT', `/backup/upload/idle.tar${query}`, ['Content-Length: 900000000'], beginning);
 }
 
 /** Asks for a download and takes nothing of it. */
@@ -199,6 +189,6 @@ async function idlePatch(vault: BenchVault, download: string, signal: AbortSigna
       'Content-Type: application/offset+octet-stream',
       'Content-Length: 900000000',
     ];
-    await again(() => ask(vault, 'PATCH', address, headers, Buffer.from('x')), 90_000)(vault, download, signal);
+    await again(() => openRequest(vault, 'PATCH', address, headers, Buffer.from('x')), 90_000)(vault, download, signal);
   }
 }
