@@ -106,17 +106,18 @@ async function repeat(transfers: ReadonlyMap<string, Honest>, vault: BenchVault,
   return taken;
 }
 
+/** Their periods differ, so that they do not all begin anew in the same second. */
 const NUISANCES: readonly (readonly [string, Nuisance])[] = [
-  ['an upload that sends one megabyte and stops', again((vault) => put(vault, randomBytes(MIB)), 90_000)],
-  ['an upload of level 22 that sends nothing', again((vault) => put(vault, Buffer.from('x'), '?level=22'), 90_000)],
+  ['an upload that sends one megabyte and stops', again((vault) => put(vault, randomBytes(MIB)), 70_000)],
+  ['an upload of level 22 that sends nothing', again((vault) => put(vault, Buffer.from('x'), '?level=22'), 75_000)],
   [
     'an upload that trickles',
-    again((vault) => slowUpload(vault, '/backup/upload/trickle.tar', randomBytes(MIB), TRICKLE), 120_000),
+    again((vault) => slowUpload(vault, '/backup/upload/trickle.tar', randomBytes(MIB), TRICKLE), 110_000),
   ],
   ['a sender that is gone without a word to its job', again((vault) => put(vault, randomBytes(3 * MIB)), 2_000)],
   ['an idle PATCH at level 22', idlePatch],
-  ['a reader that takes nothing', again((vault, download) => reader(vault, download), 90_000)],
-  ['a second one', again((vault, download) => reader(vault, `${download}?format=gz`), 90_000)],
+  ['a reader that takes nothing', again((vault, download) => reader(vault, download), 85_000)],
+  ['a second one', again((vault, download) => reader(vault, `${download}?format=gz`), 100_000)],
   ['a reader that trickles', again((vault, download) => slowDownload(vault, download, TRICKLE), 120_000)],
   ['HEAD of an export', again((vault) => openRequest(vault, 'HEAD', '/export/stream', [], Buffer.alloc(0)), 3_000)],
   [
@@ -126,7 +127,7 @@ const NUISANCES: readonly (readonly [string, Nuisance])[] = [
       const headers = [`Content-Type: multipart/form-data; boundary=${boundary}`, 'Content-Length: 90000000'];
       const head = `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.tar"\r\n\r\n`;
       return openRequest(vault, 'POST', '/backup/upload', headers, Buffer.from(head));
-    }, 90_000),
+    }, 80_000),
   ],
   [
     'a JSON body of 150 MB',

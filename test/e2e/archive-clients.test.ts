@@ -37,9 +37,13 @@ afterAll(async () => {
   await files?.remove();
 });
 
+/** Of the same tree there are many archives, so the content of each third member is compared; with SOAK=1 of all. */
+const EACH = process.env.SOAK ? 1 : 3;
+let comparisons = 0;
+
 /**
- * Everything that the vault says of an archive and gives of its members, against what tarfile reads and what GNU tar
- * extracts.
+ * The list of an archive's members against what tarfile reads, and their content against what GNU tar extracts. Which
+ * plain files are compared differs from archive to archive; links and sparse files always are.
  */
 async function compare(receipt: Receipt, archive: string, extracted: string): Promise<void> {
   const members = await membersOf(archive);
@@ -47,7 +51,9 @@ async function compare(receipt: Receipt, archive: string, extracted: string): Pr
   expect(stopped).toBeNull();
   compareListing(listed, members);
   expect(pages).toBeGreaterThanOrEqual(Math.ceil(members.length / 19));
-  await forEach(listed, 4, (file) => compareContent(file, pathIn(file.url), extracted));
+  const first = comparisons++ % EACH;
+  const compared = listed.filter(({ type }, at) => ['sparse', 'hardlink'].includes(type) || at % EACH === first);
+  await forEach(compared, 4, (file) => compareContent(file, pathIn(file.url), extracted));
 }
 
 function compareListing(listed: readonly ListedFile[], members: readonly TarMember[]): void {

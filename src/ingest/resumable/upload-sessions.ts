@@ -44,8 +44,20 @@ export interface UploadSessions {
   supersede(uploadId: string): Promise<void>;
 }
 
-export function uploadSessions(objects: DurableObjectNamespace<SessionObject>): UploadSessions {
+/** @param callMs how long a call without a body may take, in milliseconds; then it throws `busy` */
+export function uploadSessions(
+  objects: DurableObjectNamespace<SessionObject>,
+  callMs: number = UPLOAD_CALL_MS,
+): UploadSessions {
   const session = (uploadId: string) => objects.get(objects.idFromName(uploadId));
+  const inTime = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await withinTime(call, callMs, 'no answer of the upload');
+    } catch (error) {
+      throw error instanceof TimedOut ? new UploadUnavailable(error) : error;
+    }
+  };
+  const answerOf = async (call: Promise<SessionAnswer>) => viewIn(await inTime(call));
   return {
     create: (order, length) => answerOf(session(order.backup_id).create(order, length)),
     describe: (uploadId, access) => answerOf(session(uploadId).describe(access)),
@@ -74,18 +86,6 @@ class UploadUnavailable extends VaultError {
       cause,
       facts: { retry_after_seconds: BUSY_RETRY_SECONDS },
     });
-  }
-}
-
-async function answerOf(call: Promise<SessionAnswer>): Promise<SessionView> {
-  return viewIn(await inTime(call));
-}
-
-async function inTime<T>(call: Promise<T>): Promise<T> {
-  try {
-    return await withinTime(call, UPLOAD_CALL_MS, 'no answer of the upload');
-  } catch (error) {
-    throw error instanceof TimedOut ? new UploadUnavailable(error) : error;
   }
 }
 
