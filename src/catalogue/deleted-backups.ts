@@ -23,7 +23,7 @@ export async function deleteBackups(db: D1Database, backupIds: readonly string[]
 }
 
 /**
- * Deletes an id unless it has a row: the one decision between an upload that commits and whoever rolls it back. Returns
+ * Deletes an id unless it has a row: the one decision between an upload that commits and a rollback of it. Returns
  * which of the two came first; a later call returns the same.
  */
 export async function deleteUnlisted(db: D1Database, backupId: string, at: string): Promise<'listed' | 'deleted'> {

@@ -20,7 +20,7 @@ const HMAC = { name: 'HMAC', hash: 'SHA-256' };
  * the isolate.
  *
  * A token is `cst_<id>_<24 random bytes and 8 of an HMAC over the id and those>`. The id names its row, so that it is found
- * without comparing secrets; the HMAC tells a guess from a token that this vault made.
+ * without comparing secrets; the HMAC distinguishes a guess from a token that this vault made.
  */
 export class TokenLookup {
   readonly #db: D1Database;

@@ -2,7 +2,7 @@
  * The header of an age file, by its grammar alone: https://github.com/C2SP/C2SP/blob/main/age.md
  *
  * The first line proves nothing: a plain dump may begin with it. So a file counts as encrypted only if its whole header
- * parses, from the version line over at least one stanza to the MAC. Whether the MAC is right only a recipient can tell.
+ * parses, from the version line over at least one stanza to the MAC. Only a recipient can check the MAC.
  */
 import { AGE_HEADER_BYTES } from '../shared/limits.ts';
 

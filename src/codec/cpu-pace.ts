@@ -5,7 +5,7 @@ import type { FrameCompressor, ZstdEngine } from './zstd/engine.ts';
 /**
  * Content that one core compresses in a second, in MiB, at the highest level of each step; frames of 4 MiB of a mixed tar
  * (docs/decisions/0021-cpu-limit.md, measured by bench/parts/cpu-rates.ts). A table and no clock, because the clock of a
- * Worker stands still while it computes.
+ * Worker does not advance while it computes.
  */
 const NATIVE_RATES: readonly (readonly [level: number, mibPerSecond: number])[] = [
   [3, 400],

@@ -42,7 +42,7 @@ export interface PatientReaderOptions {
 
 /**
  * `read` for a consumer that may be slow. Yields the same bytes in chunks of {@link READER_CHUNK_BYTES} or fewer, each in
- * a buffer that is used again with the next pull. `read` is called again, from where the consumer stands, after each
+ * a buffer that is used again with the next pull. `read` is called again, from the consumer's offset, after each
  * drop; leaving early closes what is open. Errors of `read` and of `turn` are thrown as they are.
  */
 export function patientReader(read: ReadSpan, options: PatientReaderOptions): ReadSpan {
@@ -127,7 +127,7 @@ class PatientRead {
       await this.#keepSome(toFrameEnd);
     } else {
       this.#slowReaders.leave(this);
-      // What others will interrupt is not begun: a storage reads ahead for all that was asked.
+      // A read to the end would be interrupted, and a storage may read ahead for all that was asked.
       this.#open(turn.wanted() ? toFrameEnd : left);
       this.#decoded = await this.#next();
     }

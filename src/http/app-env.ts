@@ -17,7 +17,7 @@ export interface AppEnv {
   Variables: {
     services: Services;
     requestId: string;
-    /** Absent until a token was checked, and where a signed URL or an upload's own secret stands in for one. */
+    /** Absent until a token was checked, and where a signed URL or an upload's own secret replaces one. */
     credential?: Credential;
     /** Whose request this is, a token or a link. Absent until its credential was verified. */
     holder?: string;

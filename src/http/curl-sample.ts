@@ -61,7 +61,7 @@ function bodyOf(method: string, operation: Operation): string[] {
   return [`-H 'Content-Type: ${type}'`, data];
 }
 
-/** Bytes go to a file, under the name that the vault gives them. */
+/** Bytes are saved to a file, under the name in Content-Disposition. */
 function outputOf(method: string, operation: Operation): string[] {
   const answer: unknown = operation.responses?.['200'];
   const isBytes = typeof answer === 'object' && answer !== null && 'content' in answer;

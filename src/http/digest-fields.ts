@@ -7,7 +7,7 @@ import { DIGEST_BYTES, type DigestAlgorithm, type ExpectedDigest } from '../code
 import { bytesFromBase64, hex } from '../shared/bytes.ts';
 import { VaultError } from '../shared/errors.ts';
 
-/** RFC 9530, section 5. The deprecated ones still tell damage; against forgery the sender chooses SHA-2. */
+/** RFC 9530, section 5. The deprecated ones still detect damage; a sender who fears forgery uses SHA-2. */
 const ALGORITHMS: Readonly<Record<string, DigestAlgorithm>> = {
   'sha-512': 'sha512',
   'sha-256': 'sha256',

@@ -16,7 +16,7 @@ export function operationsOf(item: PathItem): { readonly method: string; readonl
   });
 }
 
-/** The error codes that an answer stands for. */
+/** The error codes that an answer may have. */
 export function codesIn(response: unknown): ErrorCode[] {
   const hasCodes = typeof response === 'object' && response !== null && 'x-codes' in response;
   return hasCodes ? (response['x-codes'] as ErrorCode[]) : [];

@@ -112,7 +112,7 @@ export function describedAccess(scope: Scope, ...schemes: SecurityScheme[]) {
 
 type Responses = RouteConfig['responses'];
 
-/** Answers as HEAD gives them. */
+/** Answers of a HEAD request. */
 export function withoutBody(responses: Responses): Responses {
   return Object.fromEntries(
     Object.entries(responses).map(([status, response]) => {

@@ -239,7 +239,7 @@ export const ExportQuery = query({
 });
 
 export const ImportQuery = query({
-  // Optional for the parser alone: whoever left them out is told the names that there are.
+  // Optional for the parser alone, because the error for a missing one lists the names.
   database: z
     .string()
     .optional()

@@ -18,7 +18,7 @@ export function transferUntil(c: AppContext, pump: Promise<void>): void {
   c.executionCtx.waitUntil(pump.finally(() => share?.release()));
 }
 
-/** The request is answered, and no pump goes on. */
+/** The request is answered, and no pump is running. */
 export function endTransfer(c: AppContext): void {
   c.get('transfer')?.release();
 }

@@ -20,7 +20,7 @@ export class DeletedBeforeCommit extends VaultError {
 
 /**
  * Makes a complete upload a backup: the receipt, then the row, so that a row never names what does not exist. The row is
- * the commit: once it is written, {@link rollBack} changes nothing, whoever calls it. May be called again after a lost
+ * the commit: once it is written, {@link rollBack} changes nothing. May be called again after a lost
  * answer. Throws {@link DeletedBeforeCommit}, and the reason of `signal` if it aborts before the row is sent; the receipt
  * may then be left, and the caller must call rollBack.
  */

@@ -45,7 +45,7 @@ function runningDetail(
   );
 }
 
-/** Somebody cancelled the run. */
+/** The run was cancelled. */
 export class JobCancelled extends VaultError {
   constructor(task: Task) {
     const code = task === 'upload' ? 'upload-cancelled' : 'job-cancelled';

@@ -40,7 +40,7 @@ export type JobRecord = TaskRun & {
   readonly heard_at: number;
   /** Since when a resumable upload has had no open request; null while it has one. */
   readonly idle_since: number | null;
-  /** Somebody cancelled it: its run, or the alarm, ends it. */
+  /** It was cancelled: its run, or the alarm, ends it. */
   readonly cancelling?: true;
 };
 
@@ -212,7 +212,7 @@ export function passLease(record: JobRecord, heard: boolean, now: number): JobRe
   return missed === record.missed ? record : { ...record, missed };
 }
 
-/** A sign of life: leases missed before no longer count. `idle`: the request that gives it has ended. */
+/** A sign of life: leases missed before no longer count. `idle`: the request that sends it has ended. */
 export function heardFrom(record: JobRecord, now: number, idle = false): JobRecord {
   if (isTakenOver(record)) return record;
   return { ...record, missed: 0, heard_at: now, idle_since: idle && expiryOf(record) !== null ? now : null };

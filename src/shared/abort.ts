@@ -38,7 +38,7 @@ export class TimedOut extends Error {
 }
 
 /**
- * Resolves with what `work` gives, or throws {@link TimedOut} after `ms` milliseconds. The work goes on without a
+ * Resolves with the result of `work`, or throws {@link TimedOut} after `ms` milliseconds. The work goes on without a
  * listener then; its late result is passed to `discard`, which must free it.
  *
  * @param what what did not happen, for the log

@@ -2,7 +2,7 @@ import { withinTime } from './abort.ts';
 import { DRAIN_BYTES, DRAIN_MS, REFUSED_READ_BYTES, STRANGERS_DRAINED } from './limits.ts';
 import { type ByteStream, readPieces } from './streams.ts';
 
-/** How often a body is looked at whose reader was told to leave. */
+/** How often to check whether the reader of a body has released it. */
 const FREE_POLL_MS = 20;
 
 /** When the drains of strangers began. A request that the runtime ends runs no `finally`: its drain is over by its time. */

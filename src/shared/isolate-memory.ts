@@ -369,7 +369,7 @@ export interface IsolateMemory {
   readonly windows: Gate;
   /** Text of batches of rows that are written to a database, in bytes. */
   readonly batches: Gate;
-  /** Pages of rows that go out. A reader that stops gives its page back, and reads it again later. */
+  /** Pages of rows that go out. A reader that stops returns its page, and reads it again later. */
   readonly pages: Gate;
   readonly slowReaders: SlowReaders;
   readonly rest: RestLedger;

@@ -32,7 +32,7 @@ export const DEFAULT_MAX_FILE_BYTES = 10 * GIB;
 export const DEFAULT_CPU_LIMIT_MS = 300_000;
 export const MAX_CPU_LIMIT_MS = 60 * 60_000;
 
-/** Bytes of a request read at once, at most: a fast sender gives some 50 KiB, and each sender who waits holds a buffer. */
+/** Bytes of a request read at once, at most: a read from a fast sender returns some 50 KiB, and each idle sender holds a buffer. */
 export const UPLOAD_READ_BYTES = 128 * KIB;
 
 /** Default of `UPLOAD_IDLE` and `DOWNLOAD_IDLE`, and the most they may be: a peer that moves nothing holds a connection. */

@@ -85,8 +85,8 @@ export class Watchdog {
 }
 
 /**
- * Resolves with what `work` (a read of the peer, or a write to it) gives, and counts it. Throws {@link PeerStalled} when
- * the peer stalls meanwhile; `work` itself then goes on, and the caller must cancel the stream that it waits for.
+ * Resolves with the result of `work` (a read of the peer, or a write to it), and counts it. Throws {@link PeerStalled} when
+ * the peer stalls meanwhile; `work` itself then continues, and the caller must cancel the stream that it waits for.
  *
  * @param bytesOf how many bytes a result is
  */

@@ -1,6 +1,6 @@
 /**
  * Keys of a backup's objects. The kind comes first, so that R2's own lifecycle and lock rules, which apply to a prefix,
- * can tell the kinds apart (docs/decisions/0020-object-keys.md). The id is a ULID made by the vault: no text of a client
+ * can distinguish the kinds (docs/decisions/0020-object-keys.md). The id is a ULID made by the vault: no text of a client
  * is part of a key.
  */
 export function dataKey(backupId: string): string {

@@ -48,7 +48,7 @@ export function nativeEnginePasses(): boolean {
   }
 }
 
-/** Whether the frame says all that ours say, and gives the content. */
+/** Whether the frame has the header fields of our frames, and decodes to the content. */
 function isFrameOf(frame: Uint8Array, content: Uint8Array): boolean {
   const header = parseFrameHeader(frame);
   if (header.kind !== 'frame' || header.frame.contentBytes !== content.length || !header.frame.hasChecksum)

@@ -210,7 +210,7 @@ async function appendLast(
   return view;
 }
 
-/** An upload whose end is told by a body that ended may be the output of a command that failed. */
+/** An upload that ends with its body may be the output of a command that failed. */
 function checkNotEmpty(c: AppContext, length: number): void {
   if (length === 0 && parseFlag(c.req.query('allow_empty') ?? 'false') !== true) throw new EmptyUpload();
 }

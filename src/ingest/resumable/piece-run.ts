@@ -60,7 +60,7 @@ export class PieceRun {
     this.#piece = piece;
   }
 
-  /** Somebody else goes on with the upload, or it is over (`reason`): this run touches its writer no more. */
+  /** Another request has taken over the upload, or it has ended (`reason`): this run no longer touches its writer. */
   supersede(reason: VaultError): void {
     this.#leaving.abort(reason);
   }

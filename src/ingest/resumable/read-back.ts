@@ -102,7 +102,7 @@ async function readInto(
   const content = unwrapped(rooms.engine, stored, sealing, object, written.offset);
   let encryption: Encryption | null = null;
   try {
-    // A turn for each frame: what reads back many gigabytes keeps nobody waiting for its end.
+    // A turn for each frame, so that other requests do not wait for the end of many gigabytes.
     const { first, pieces } = await peek(inTurns(content, rooms.memory.turns, backup_id), isEnoughToSniff);
     encryption = encryptionOf(sealing, first);
     const compared = pipeline(pieces).through(meter(compare)).through(digest(contentDigest));
@@ -116,7 +116,7 @@ async function readInto(
   sentDigests.check();
   const checksum = hex(contentDigest.digest());
   if (record.sha256 !== null && record.sha256 !== checksum) throw new ChecksumMismatch(checksum);
-  // An index in clear would tell what the encryption hides.
+  // An index in clear would reveal what the encryption hides.
   const archive = encryption ? null : await writeIndex(rooms, indexing, stored, record, noteOpen);
   checkArchive(archive, record);
   return {

@@ -163,7 +163,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       });
     }
 
-    /** As terminate, for somebody who has a say in its job. Resolves with the phase that it found: an end stays as it is. */
+    /** Like terminate, for callers that may cancel the job. Resolves with the phase before; an ended upload is left as it is. */
     async cancel(): Promise<SessionPhase | null> {
       await this.#stopAll(CANCELLED);
       const phase = this.#store.record?.phase ?? null;
@@ -306,7 +306,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
     /** What another try would not change; all else is tried again, since every byte was acknowledged. */
     #finalFailure(met: unknown): UploadFailure | null {
       const error = isUploadLost(met) ? new StoredOtherwise(met) : met;
-      // A PATCH that is too long: none of it counts, and the upload goes on where it was.
+      // A PATCH that is too long: none of its bytes count, and the upload stays at its offset.
       if (error instanceof UploadTooLong) return null;
       if (error instanceof StoredOtherwise && ++this.#otherwise < TIMES_OTHERWISE) return null;
       const final = [StoredOtherwise, ChecksumMismatch, DigestMismatch, TooOftenInterrupted, DeletedBeforeCommit].some(
