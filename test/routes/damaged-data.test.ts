@@ -42,7 +42,7 @@ describe('stored bytes that are damaged', () => {
       flip((length) => length >> 1),
     );
     const inBroken = await ask(receipt.download_url, { headers: { range: 'bytes=5000000-5000009' } });
-    await expectProblem(inBroken, 500, 'stored-data-corrupt');
+    await expectProblem(inBroken, 422, 'stored-data-corrupt');
     await expectPart({ url: receipt.download_url, bytes: content }, 'bytes=100-2000', 100, 2000);
     const last = content.length - 1;
     await expectPart({ url: receipt.download_url, bytes: content }, 'bytes=-500', last - 499, last);
@@ -63,7 +63,7 @@ describe('stored bytes that are damaged', () => {
         receipt = await put('table.tar', small);
         continue;
       }
-      await expectProblem(response, 500, 'stored-data-corrupt');
+      await expectProblem(response, 422, 'stored-data-corrupt');
       refused += 1;
     }
     expect(refused).toBeGreaterThan(30);
@@ -74,8 +74,8 @@ describe('stored bytes that are damaged', () => {
     const receipt = await put('other.tar', tar);
     await damaged(receipt, (stored) => sample(stored.length, 99));
     const headers = { range: 'bytes=20000-20009' };
-    await expectProblem(await ask(receipt.download_url, { headers }), 500, 'stored-data-corrupt');
-    await expectProblem(await ask(fileUrl(receipt.backup_id, 'm'), { headers }), 500, 'stored-data-corrupt');
+    await expectProblem(await ask(receipt.download_url, { headers }), 422, 'stored-data-corrupt');
+    await expectProblem(await ask(fileUrl(receipt.backup_id, 'm'), { headers }), 422, 'stored-data-corrupt');
     const whole = await ask(fileUrl(receipt.backup_id, '?format=tar'));
     await expect(whole.arrayBuffer()).rejects.toThrow();
   });

@@ -4,7 +4,15 @@ import { JobRunning } from '../../progress/publisher.ts';
 import { bytesFromHex } from '../../shared/bytes.ts';
 import { drainOnceFree } from '../../shared/drain.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
-import { FINISH_AT_ONCE_BYTES, SESSION_LONGEST_RETRY_MS, SESSION_RETRY_MS } from '../../shared/limits.ts';
+import {
+  FINISH_AT_ONCE_BYTES,
+  REFUSED_READ_BYTES,
+  SESSION_LONGEST_RETRY_MS,
+  SESSION_RETRY_MS,
+} from '../../shared/limits.ts';
+import { sentChunks } from '../../shared/sender.ts';
+import type { ByteStream } from '../../shared/streams.ts';
+import type { PeerLimits } from '../../shared/watchdog.ts';
 import { isUploadLost } from '../../store/r2-errors.ts';
 import { DeletedBeforeCommit } from '../commit-backup.ts';
 import { ChecksumMismatch } from '../upload.ts';
@@ -201,7 +209,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
       await this.#expireIfDue();
       const record = admitPiece(this.#admitted(access), piece);
       if (record.phase === 'receiving') await this.#take({ ...piece, length: record.length }, body);
-      else if (piece.bytes !== 0) throw new UploadTooLong(record.written.offset);
+      else if (!(await isEmpty(piece, body, this.#rooms.senderLimits))) throw new UploadTooLong(record.written.offset);
       return this.#finishedIfSmall();
     }
 
@@ -257,7 +265,7 @@ export function uploadSession(roomsOf: (env: unknown) => SessionRooms) {
         case 'settle':
           return settleUpload(this.#rooms, this.#store);
         case 'expire':
-          this.#takeOver();
+          this.#takeOver(new UploadGone(EXPIRED.code, EXPIRED.detail));
           this.#store.record = failed(this.#store.known, EXPIRED, Date.now());
           return settleUpload(this.#rooms, this.#store);
         case 'forget':
@@ -380,10 +388,17 @@ const SUPERSEDED = {
   code: 'job-superseded',
   detail: 'A newer upload took over the job of this one, which had no open request. Nothing of this one was kept.',
 } as const;
-const EXPIRED: UploadFailure = {
+const EXPIRED = {
   code: 'upload-expired',
   detail: 'The upload was not finished in time, and nothing of it was kept. Send the file again.',
-};
+} as const;
+
+/** A body without Content-Length may be empty too, e.g. a repeated PATCH that states the length of a whole upload. */
+async function isEmpty({ bytes }: Piece, body: ByteStream | null, limits: PeerLimits): Promise<boolean> {
+  if (bytes !== null) return bytes === 0;
+  if (body) for await (const _ of sentChunks(body, REFUSED_READ_BYTES, limits)) return false;
+  return true;
+}
 
 function sameHash(a: string, b: string): boolean {
   return a.length === b.length && crypto.subtle.timingSafeEqual(bytesFromHex(a), bytesFromHex(b));

@@ -293,6 +293,17 @@ describe('the end', () => {
     await expectBackup(id, content.slice(0, 1000));
   });
 
+  it('is the answer to an append of unknown length again, if that has no bytes', async () => {
+    const id = await created(1000);
+    await append(id, 0, 1000);
+    const nothing = new Sender().end();
+    expect(await uploads.append(id, GRANTED, pieceAt(1000), nothing.body)).toMatchObject({ offset: 1000, phase: 'done' });
+    const more = new Sender().send(content.slice(0, 1)).end();
+    expect(await failureOf(uploads.append(id, GRANTED, pieceAt(1000), more.body))).toMatchObject({
+      code: 'file-too-large',
+    });
+  });
+
   it('comes by itself when the time is over, also while a sender hangs', async () => {
     const id = await created(content.length);
     await append(id, 0, 8_500_000);
@@ -305,7 +316,7 @@ describe('the end', () => {
     await runDurableObjectAlarm(stubOf(id));
     await expect(describeUpload(id)).rejects.toMatchObject({ code: 'upload-expired' });
     sender.end();
-    expect(await hanging).toMatchObject({ code: 'upload-superseded' });
+    expect(await hanging).toMatchObject({ code: 'upload-expired' });
     await expectNothing(id);
     expect(await jobs.snapshot(id)).toMatchObject({ phase: 'failed', code: 'upload-expired' });
   });
