@@ -61,8 +61,9 @@ function bodyOf(method: string, operation: Operation): string[] {
   return [`-H 'Content-Type: ${type}'`, data];
 }
 
-/** Bytes go to a file, under the name that the vault gives them. */
+/** Bytes go to a file, under the name that the vault gives them, also where the operation leads to another. */
 function outputOf(method: string, operation: Operation): string[] {
+  if (method === 'get' && '307' in (operation.responses ?? {})) return ['-L', '-OJ'];
   const answer: unknown = operation.responses?.['200'];
   const isBytes = typeof answer === 'object' && answer !== null && 'content' in answer;
   const types = isBytes ? Object.keys(answer.content as object) : [];

@@ -116,9 +116,9 @@ describe('PUT /backup/upload/{filename}', () => {
   });
 
   it.each([
-    ['.tar/', '', 400, 'invalid-filename'],
-    ['a\u0000b.tar', '', 400, 'invalid-filename'],
-    [`${'x'.repeat(252)}.tar`, '', 400, 'invalid-filename'],
+    ['.tar/', '', 400, 'invalid-name'],
+    ['a\u0000b.tar', '', 400, 'invalid-name'],
+    [`${'x'.repeat(252)}.tar`, '', 400, 'invalid-name'],
     ['a.tar', '?level=0', 400, 'invalid-option'],
     ['a.tar', '?level=23', 400, 'invalid-option'],
     ['a.tar', '?level=three', 400, 'invalid-option'],
@@ -158,7 +158,7 @@ describe('PUT /backup/upload/{filename}', () => {
 
   it('tells the job of a refusal', async () => {
     await ask('/backup/upload/a%00b.tar?job_id=refused-1', { method: 'PUT', body: sample(10) });
-    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-filename' });
+    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-name' });
   });
 });
 

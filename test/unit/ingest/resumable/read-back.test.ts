@@ -234,6 +234,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
   return upload(services(env), {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     token_id: null,
@@ -244,6 +245,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     recipients: null,
     allow_empty: false,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,
