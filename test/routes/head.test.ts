@@ -13,7 +13,13 @@ interface Document {
 const app = createApp();
 
 /** Parameters of paths, and queries that make other answers of a route. */
-const PARAMETERS: Record<string, string> = { name: 'head.tar', path: 'dir/a.html', job_id: 'head', id: 'none', upload_id: 'none' };
+const PARAMETERS: Record<string, string> = {
+  name: 'head.tar',
+  path: 'dir/a.html',
+  job_id: 'head',
+  id: 'none',
+  upload_id: 'none',
+};
 const QUERIES: Readonly<Record<string, readonly string[]>> = {
   '/backup': ['?name=head.tar', '?prefix=head', '?delimiter=/', '?damaged=true'],
   '/latest/{name}': ['?path=dir/a.html', '?format=gz'],
