@@ -43,7 +43,7 @@ export interface BackupPage {
  * A page of backups that have not expired, newest first; with a delimiter by name, and the versions of a name newest
  * first. Throws InvalidCursor.
  */
-export function listBackups(db: D1Database, query: BackupQuery, now = Date.now()): Promise<BackupPage> {
+export async function listBackups(db: D1Database, query: BackupQuery, now = Date.now()): Promise<BackupPage> {
   const { name, prefix = '', delimiter, before, after, damaged = false, cursor, limit } = query;
   const ids = { below: before === undefined ? ABOVE_ALL_IDS : firstIdAt(before), from: firstIdAt(after ?? 0) };
   const page: PageQuery = { db, ids, prefix, limit, now: new Date(now).toISOString(), rows: damaged ? DAMAGED : ALL };

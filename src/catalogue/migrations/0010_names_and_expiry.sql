@@ -1,6 +1,6 @@
 -- The name of a backup is a path, of which `filename` is the last segment; until now it was the whole. `created_by` is the
 -- id of a token. From `expires_at` on a backup is not listed, and the scheduled run deletes it.
--- docs/decisions/0023-names-and-versions.md says which listing uses which index.
+-- src/catalogue/list-backups.ts says which listing uses which index.
 
 ALTER TABLE backups ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE backups ADD COLUMN created_by TEXT;

@@ -54,7 +54,7 @@ export const UploadStatusSchema = z
     offset: bytes.openapi({ description: 'Bytes that are durable' }),
     length: bytes.nullable().openapi({ description: 'null: not known yet' }),
     phase: z.enum(['receiving', 'storing', 'verifying', 'done', 'failed']),
-    expires_at: z.string().openapi({ format: 'date-time' }),
+    expires_at: z.string().openapi({ format: 'date-time', description: 'When the upload expires, not its backup' }),
     receipt: z.union([ReceiptSchema, z.null()]).openapi({
       description: 'The receipt once the phase is `done`; null again after the backup was deleted',
     }),

@@ -131,7 +131,7 @@ describe('backups in the order of their age', () => {
   it.each(['x', '!', 'AAAA', btoa('01jc0000000000000000000000'), btoa(`${id(1)}0`), '_w', `${btoa(id(1))} `])(
     'reject the cursor %j',
     async (cursor) => {
-      expect(() => listBackups(db, { cursor, limit: 1 })).toThrow(InvalidCursor);
+      await expect(listBackups(db, { cursor, limit: 1 })).rejects.toThrow(InvalidCursor);
     },
   );
 
