@@ -6,6 +6,7 @@ import { type BackupPage, type BackupQuery, listBackups } from '../../../src/cat
 import { InvalidCursor } from '../../../src/catalogue/pages.ts';
 import { LISTING_SORTED_ROWS, LISTING_WALK_ROWS } from '../../../src/shared/limits.ts';
 import { recordingDatabase } from '../../support/recording-database.ts';
+import { numbers as chanceOf } from '../shared/chance.ts';
 
 const db = env.CATALOGUE;
 const NOW = Date.parse('2026-11-24T00:00:00.000Z');
@@ -239,6 +240,65 @@ describe('backups in the order of their names', () => {
       else await expect(asked()).rejects.toThrow(InvalidCursor);
     },
   );
+});
+
+describe('any listing of any backups', () => {
+  afterEach(empty);
+
+  /** Segments around the delimiter: "." comes before it, "0" after; others are longer or shorter in UTF-8 than in UTF-16. */
+  const SEGMENTS = ['a', 'b', 'a.', 'a0', '.a', '0', '!', 'ä', '\uffee', '🧊', 'a b'];
+
+  /** UTF-8 in hex, of which the order is that of the bytes. */
+  function order(text: string): string {
+    return Array.from(new TextEncoder().encode(text), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+
+  function byNameAndAge(one: Backup, other: Backup): number {
+    if (one.name !== other.name) return order(one.name) < order(other.name) ? -1 : 1;
+    return one.backup_id < other.backup_id ? 1 : -1;
+  }
+
+  it.each(Array.from({ length: 25 }, (_, seed) => seed))('is what its definition says: seed %i', async (seed) => {
+    const below = chanceOf(seed + 1);
+    const pick = <T>(from: readonly T[]): T => from[below(from.length)] as T;
+    const name = () => Array.from({ length: 1 + below(3) }, () => pick(SEGMENTS)).join('/');
+    const names = Array.from({ length: 1 + below(25) }, name);
+    const all = Array.from({ length: below(80) }, (_, n) =>
+      backup(n, pick(names), { expires_at: pick([null, null, new Date(NOW + below(3) - 1).toISOString()]) }),
+    );
+    const damaged = new Set(all.filter(() => below(4) === 0).map(({ backup_id }) => backup_id));
+    await upsertBackups(db, all);
+    for (const id of damaged) await recordVerification(db, id, { verified_at: null, damage: DAMAGE });
+    for (let question = 0; question < 8; question++) {
+      const onlyDamaged = below(3) === 0;
+      const listed = all.filter(
+        ({ backup_id, expires_at }) =>
+          (expires_at === null || Date.parse(expires_at) > NOW) && (!onlyDamaged || damaged.has(backup_id)),
+      );
+      const limit = 1 + below(7);
+      const one = pick(names);
+      const prefix = pick([
+        '',
+        one,
+        one.slice(0, below(4)),
+        `${one}/`,
+        one.slice(0, one.indexOf('/') + 1),
+      ]).toWellFormed();
+      const newestFirst = numbers({ backups: listed }).sort((x, y) => y - x);
+      const of = async (query: Omit<BackupQuery, 'limit'>) => allPages({ ...query, damaged: onlyDamaged }, limit);
+      expect(numbers(await of({}))).toEqual(newestFirst);
+      const versions = newestFirst.filter((n) => all[n]?.name === one);
+      expect(numbers(await of({ name: one }))).toEqual(versions);
+      const matching = newestFirst.filter((n) => all[n]?.name.startsWith(prefix));
+      expect(numbers(await of({ prefix }))).toEqual(matching);
+      const matchingByName = listed.filter((each) => each.name.startsWith(prefix)).sort(byNameAndAge);
+      const end = (each: Backup) => each.name.indexOf('/', prefix.length);
+      const folded = await of({ prefix, delimiter: '/' });
+      expect(numbers(folded)).toEqual(numbers({ backups: matchingByName.filter((each) => end(each) < 0) }));
+      const prefixes = matchingByName.filter((each) => end(each) >= 0).map((each) => each.name.slice(0, end(each) + 1));
+      expect(folded.prefixes).toEqual([...new Set(prefixes)]);
+    }
+  });
 });
 
 describe('a page of a vault of 100,000 backups', () => {
