@@ -126,7 +126,7 @@ export const UPLOAD_OPTIONS = {
 /** The options of an upload, from wherever they come. */
 export const UploadQuery = query(UPLOAD_OPTIONS);
 
-/** The same for a form, of which the file has no path. */
+/** The same for a form, whose filename is no path. */
 export const FormUploadQuery = query({
   name: z.string().optional().openapi({
     description: 'The name, a path such as `web1/etc.tar`. Default: the last segment of the filename of the part',

@@ -20,6 +20,8 @@
  * A DELETE that dies before step 2 changed nothing that a client sees; one that dies later has deleted the row. Neither
  * was answered. {@link finishDeletions} takes both through steps 2 and 3, as does another DELETE of the same id.
  *
+ * A backup that expires is deleted in the same steps by the scheduled run (expiry.ts). Until then its row hides it.
+ *
  * A marker goes {@link DELETION_KEPT_MS} after the deletion, in the run that has just deleted the objects once more. By
  * then nothing that the vault does can bring back a row or a byte: an upload lives 6 days at most, its multipart upload
  * 7, and the catalogue can be restored to a time at most 30 days ago (D1 Time Travel). A copy of the bucket that is

@@ -31,9 +31,9 @@ const listRoute = createRoute({
   operationId: 'listBackups',
   summary: 'List backups',
   description:
-    'Newest first, by the time at which the upload began. With `delimiter=/` in the order of names, and the versions of each ' +
-    'newest first; a prefix may then be listed of which `before`, `after` or an expiry leave no backup. A page may be ' +
-    'shorter than `limit`: there are more pages as long as `cursor` is not null.',
+    'Newest first, by the time at which the upload began. With `delimiter=/` in the order of names, and the versions of a ' +
+    'name newest first; a large folder may be listed although `before`, `after` or their expiry exclude all backups in it. ' +
+    'A page may be shorter than `limit`: there are more pages as long as `cursor` is not null.',
   tags: ['Downloads'],
   ...forToken('read'),
   request: { query: BackupsQuery },

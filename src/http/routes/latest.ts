@@ -38,7 +38,7 @@ const latestRoute = createRoute({
         'Coldstream-Backup-Id': header('The id of the version', BACKUP.backup_id),
       },
     },
-    ...problems('not-found'),
+    ...problems('invalid-filename', 'not-found'),
   },
 });
 

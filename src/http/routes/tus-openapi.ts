@@ -31,7 +31,8 @@ const creation = z.object({
     description:
       'Pairs of a key and a value in base64, separated by commas. `name` or `filename`, which is a path too, is required; ' +
       '`name` counts if both are there. `filetype`, `job_id`, `level`, `compression`, `sha256`, `recipient`, `expires_in`, ' +
-      '`expires_at`, `require` and `allow_empty` mean what they mean for PUT /backup/upload; `content_encoding` is its Content-Encoding, of the whole file. HEAD returns the header as it was sent',
+      '`expires_at`, `require` and `allow_empty` mean what they mean for PUT /backup/upload; ' +
+      '`content_encoding` is its Content-Encoding, of the whole file. HEAD returns the header as it was sent',
     example: 'filename d2ViMS50YXI=',
   }),
   'Upload-Checksum': checksum.optional(),
