@@ -40,7 +40,7 @@ function inRuntime(name: string, include: string[], bindings: Record<string, unk
 
 /** Routes that come to no codec but through what has tests of its own: with one engine they are tested as with the other. */
 const WITHOUT_ENGINE = [
-  'test/routes/{openapi,pages}.test.ts',
+  'test/routes/{openapi,pages,names,latest,expiry}.test.ts',
   'test/routes/resumable-draft{,-append}.test.ts',
   'test/routes/tus.test.ts',
   'test/routes/tus-{access,creation,creation-extensions,extensions,interrupted,links,progress}.test.ts',

@@ -11,6 +11,7 @@ import { withDeadlines } from './databases/deadlines.ts';
 import type { OpenIndexes } from './delivery/archive.ts';
 import type { KnownPoints } from './delivery/download.ts';
 import { tidyDeletions } from './ingest/deletion.ts';
+import { deleteExpired } from './ingest/expiry.ts';
 import { reclaim } from './ingest/reclaim.ts';
 import { type SessionObject, type UploadSessions, uploadSessions } from './ingest/resumable/upload-sessions.ts';
 import { parseSigningKeys, type SigningKey } from './links/signed-link.ts';
@@ -59,7 +60,7 @@ export interface Services {
   readonly signingKeys: readonly SigningKey[];
   /** What job objects do outside of themselves. */
   readonly jobDeps: JobDeps;
-  /** Removes what has had its time: ends of jobs, claims of expired links, deletions. Finishes interrupted deletions. */
+  /** Removes what has had its time: ends of jobs, claims of expired links, expired backups, deletions. Finishes interrupted deletions. */
   readonly tidy: () => Promise<void>;
 }
 
@@ -116,6 +117,7 @@ export function services(env: Env): Services {
     tidy: async () => {
       await purgeJobs(catalogue, new Date(Date.now() - JOB_KEPT_MS).toISOString());
       await purgeLinks(catalogue, new Date().toISOString());
+      await deleteExpired({ store, catalogue });
       await tidyDeletions({ store, catalogue });
     },
   };

@@ -1,5 +1,3 @@
-import { pageOf, placeIn } from './pages.ts';
-
 /** How the bytes of a backup are stored. */
 export type Compression =
   | {
@@ -57,6 +55,9 @@ export interface Verification {
 export interface BackupReceipt {
   readonly backup_id: string;
   readonly job_id: string;
+  /** A path. Backups of one name are its versions. */
+  readonly name: string;
+  /** The last segment of the name. */
   readonly filename: string;
   readonly content_type: string;
   readonly file_size: number;
@@ -68,6 +69,10 @@ export interface BackupReceipt {
   /** Null where the backup is no archive, or was stored before archives were looked into. */
   readonly archive: ArchiveSummary | null;
   readonly created_at: string;
+  /** The id of the token that uploaded it; null where a link did, or where it was stored before receipts had this. */
+  readonly created_by: string | null;
+  /** From then on there is no such backup any more; null: it does not expire. */
+  readonly expires_at: string | null;
 }
 
 /** What the catalogue knows of a backup. */
@@ -90,18 +95,21 @@ export interface BackupRow extends Omit<Backup, 'compression' | 'encryption' | '
 
 /** The columns, in the order in which {@link rowOf} and the statements name them. */
 export const BACKUP_COLUMNS =
-  'backup_id, job_id, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
-  'codec, level, lowest_level, engine, frames, encryption, archive, created_at, verified_at, damage';
+  'backup_id, job_id, name, filename, content_type, file_size, checksum, stored_size, stored_checksum, ' +
+  'codec, level, lowest_level, engine, frames, encryption, archive, created_at, created_by, expires_at, ' +
+  'verified_at, damage';
 
 export function backupOf(row: BackupRow): Backup {
   const { codec, level, lowest_level, engine, frames, ...others } = row;
-  const { encryption, archive, created_at, verified_at, damage, ...rest } = others;
+  const { encryption, archive, created_at, created_by, expires_at, verified_at, damage, ...rest } = others;
   return {
     ...rest,
     compression: compressionOf({ codec, level, lowest_level, engine, frames }),
     encryption: parsed<Encryption>(encryption),
     archive: parsed<ArchiveSummary>(archive),
     created_at,
+    created_by,
+    expires_at,
     verified_at,
     damage: parsed<Damage>(damage),
   };
@@ -145,11 +153,11 @@ const ROWS_PER_STATEMENT = 500;
 
 const INSERT = `
   INSERT INTO backups (${BACKUP_COLUMNS})
-  SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'filename', value ->> 'content_type',
-         value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
+  SELECT value ->> 'backup_id', value ->> 'job_id', value ->> 'name', value ->> 'filename',
+         value ->> 'content_type', value ->> 'file_size', value ->> 'checksum', value ->> 'stored_size', value ->> 'stored_checksum',
          value ->> 'codec', value ->> 'level', value ->> 'lowest_level', value ->> 'engine', value ->> 'frames',
-         value ->> 'encryption', value ->> 'archive', value ->> 'created_at', value ->> 'verified_at',
-         value ->> 'damage'
+         value ->> 'encryption', value ->> 'archive', value ->> 'created_at', value ->> 'created_by',
+         value ->> 'expires_at', value ->> 'verified_at', value ->> 'damage'
   FROM json_each(?1)
   WHERE value ->> 'backup_id' NOT IN (SELECT backup_id FROM deleted_backups)`;
 
@@ -157,11 +165,12 @@ const KEEP = `${INSERT} ON CONFLICT (backup_id) DO NOTHING`;
 
 /** A receipt tells nothing of verifications: what is known of them stays. */
 const REPLACE = `${INSERT} ON CONFLICT (backup_id) DO UPDATE SET
-  job_id = excluded.job_id, filename = excluded.filename, content_type = excluded.content_type,
+  job_id = excluded.job_id, name = excluded.name, filename = excluded.filename, content_type = excluded.content_type,
   file_size = excluded.file_size, checksum = excluded.checksum,
   stored_size = excluded.stored_size, stored_checksum = excluded.stored_checksum,
   codec = excluded.codec, level = excluded.level, lowest_level = excluded.lowest_level, engine = excluded.engine, frames = excluded.frames,
-  encryption = excluded.encryption, archive = excluded.archive, created_at = excluded.created_at`;
+  encryption = excluded.encryption, archive = excluded.archive, created_at = excluded.created_at,
+  created_by = excluded.created_by, expires_at = excluded.expires_at`;
 
 /**
  * Lists a backup, unless its id was deleted (deleted-backups.ts). Returns whether it is listed. May be called again with
@@ -209,49 +218,42 @@ function json(backups: readonly Backup[]): string {
   return JSON.stringify(backups.map(rowOf));
 }
 
-export async function getBackup(db: D1Database, backupId: string): Promise<Backup | null> {
+/** The backup of that id; null where there is none, or where it has expired. */
+export async function getBackup(db: D1Database, backupId: string, now = Date.now()): Promise<Backup | null> {
   const row = await db
-    .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id = ?1`)
-    .bind(backupId)
+    .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id = ?1 AND (expires_at IS NULL OR expires_at > ?2)`)
+    .bind(backupId, new Date(now).toISOString())
     .first<BackupRow>();
   return row && backupOf(row);
 }
 
-/** Which of these ids have a row. */
+/** The newest version of a name that has not expired and is not known to be damaged; null where there is none. */
+export async function getLatest(db: D1Database, name: string, now = Date.now()): Promise<Backup | null> {
+  const row = await db
+    .prepare(
+      `SELECT ${BACKUP_COLUMNS} FROM backups
+       WHERE name = ?1 AND damage IS NULL AND (expires_at IS NULL OR expires_at > ?2)
+       ORDER BY backup_id DESC LIMIT 1`,
+    )
+    .bind(name, new Date(now).toISOString())
+    .first<BackupRow>();
+  return row && backupOf(row);
+}
+
+/** Ids of backups that have expired and still have their rows, the longest expired first. */
+export async function listExpired(db: D1Database, now: number, limit: number): Promise<string[]> {
+  const { results } = await db
+    .prepare('SELECT backup_id FROM backups WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2')
+    .bind(new Date(now).toISOString(), limit)
+    .all<{ backup_id: string }>();
+  return results.map(({ backup_id }) => backup_id);
+}
+
+/** Which of these ids have a row, also one that has expired. */
 export async function listedAmong(db: D1Database, backupIds: readonly string[]): Promise<Set<string>> {
   const { results } = await db
     .prepare('SELECT backup_id FROM backups WHERE backup_id IN (SELECT value FROM json_each(?1))')
     .bind(JSON.stringify(backupIds))
     .all<{ backup_id: string }>();
   return new Set(results.map(({ backup_id }) => backup_id));
-}
-
-export interface BackupQuery {
-  /** What the filename begins with, letter by letter; no wildcards. Empty or absent: all. */
-  readonly prefix?: string | undefined;
-  /** From the page before; null or absent: the first page. */
-  readonly cursor?: string | null | undefined;
-  /** Rows of the page, at least 1. */
-  readonly limit: number;
-}
-
-export interface BackupPage {
-  readonly backups: Backup[];
-  /** Where the next page begins, or null where this is the last one. */
-  readonly cursor: string | null;
-}
-
-/** A page of backups, newest first. Throws InvalidCursor. */
-export async function listBackups(db: D1Database, { prefix, cursor, limit }: BackupQuery): Promise<BackupPage> {
-  // substr() and not LIKE: '%' and '_' are letters of filenames, and LIKE takes no notice of case.
-  const { results } = await db
-    .prepare(
-      `SELECT ${BACKUP_COLUMNS} FROM backups
-       WHERE (?1 IS NULL OR backup_id < ?1) AND substr(filename, 1, length(?2)) = ?2
-       ORDER BY backup_id DESC LIMIT ?3`,
-    )
-    .bind(placeIn(cursor), prefix ?? '', limit + 1)
-    .all<BackupRow>();
-  const page = pageOf(results, limit, ({ backup_id }) => backup_id);
-  return { backups: page.rows.map(backupOf), cursor: page.cursor };
 }

@@ -1,7 +1,7 @@
 import { BACKUP_COLUMNS, type Backup, type BackupRow, backupOf } from './backups.ts';
 import { RUN_COLUMNS, type RunRecord } from './jobs.ts';
 
-/** The tables that may leave the vault. Tokens and links may not. */
+/** The tables that may leave the vault, but for backups that have expired. Tokens and links may not. */
 export type ExportTable = 'backups' | 'jobs';
 
 export interface ExportRow {
@@ -31,8 +31,11 @@ export async function exportPage(
 
 async function backupsAfter(db: D1Database, after: string | null, limit: number): Promise<ExportRow[]> {
   const { results } = await db
-    .prepare(`SELECT ${BACKUP_COLUMNS} FROM backups WHERE backup_id > ?1 ORDER BY backup_id LIMIT ?2`)
-    .bind(after ?? '', limit)
+    .prepare(
+      `SELECT ${BACKUP_COLUMNS} FROM backups
+       WHERE backup_id > ?1 AND (expires_at IS NULL OR expires_at > ?3) ORDER BY backup_id LIMIT ?2`,
+    )
+    .bind(after ?? '', limit, new Date().toISOString())
     .all<BackupRow>();
   return results.map((row) => ({ key: row.backup_id, record: backupOf(row) }));
 }

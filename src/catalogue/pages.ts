@@ -19,7 +19,26 @@ export class InvalidCursor extends VaultError {
 export function pageOf<T>(rows: readonly T[], limit: number, idOf: (row: T) => string): Page<T> {
   const page = rows.slice(0, limit);
   const last = page.at(-1);
-  return { rows: page, cursor: last && rows.length > limit ? base64url(utf8(idOf(last))) : null };
+  return { rows: page, cursor: last && rows.length > limit ? cursorOf(idOf(last)) : null };
+}
+
+/** The cursor of a place. Clients send it back as it is. */
+export function cursorOf(place: string): string {
+  return base64url(utf8(place));
+}
+
+/** The place in a cursor that {@link cursorOf} made. Throws {@link InvalidCursor}. */
+export function textIn(cursor: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesFromBase64url(cursor));
+  } catch {
+    // Not base64url, or not text: the same answer as for any other cursor that is not ours.
+    throw new InvalidCursor();
+  }
+}
+
+export function isUlid(text: string): boolean {
+  return /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(text);
 }
 
 /**
@@ -28,11 +47,7 @@ export function pageOf<T>(rows: readonly T[], limit: number, idOf: (row: T) => s
  */
 export function placeIn(cursor: string | null | undefined): string | null {
   if (!cursor) return null;
-  try {
-    const id = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesFromBase64url(cursor));
-    if (/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(id)) return id;
-  } catch {
-    // Not base64url, or not text: the same answer as for any other cursor that is not ours.
-  }
-  throw new InvalidCursor();
+  const id = textIn(cursor);
+  if (!isUlid(id)) throw new InvalidCursor();
+  return id;
 }

@@ -8,6 +8,9 @@ export const ADVICE: Readonly<Record<ErrorCode, string>> = {
     'Correct the spelling, or remove the option: the operation lists the options it takes. Nothing was stored.',
   'option-not-applicable': 'Remove the option, or use it where it has an effect. `detail` says where that is.',
   'invalid-filename': 'Choose a filename without control characters and path separators, of at most 255 bytes.',
+  'invalid-name':
+    'Choose a path of 1 to 16 segments, at most 512 bytes in all and 255 each, such as `web1/etc.tar`. No segment is empty, ' +
+    '`.` or `..`; backslashes, control characters and bidirectional overrides are rejected.',
   'invalid-file-type': 'Rename the file to one of the suffixes in `allowed_suffixes` of `GET /capabilities`.',
   'invalid-cursor': 'Take the cursor from the page before, unchanged, or start again without one.',
   'invalid-upload-header': 'Correct the header that `detail` names. The offset of the upload has not changed.',

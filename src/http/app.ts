@@ -17,6 +17,7 @@ import { exportRoutes } from './routes/export.ts';
 import { fileRoutes } from './routes/files.ts';
 import { importRoutes } from './routes/import.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { latestRoutes } from './routes/latest.ts';
 import { linkRoutes } from './routes/links.ts';
 import { resumableDraftRoutes, withDraftHeaders } from './routes/resumable-draft.ts';
 import { serviceRoutes } from './routes/service.ts';
@@ -54,12 +55,23 @@ const CROSS_ORIGIN = cors({
 /** Where a slash at the end means something: the name to upload to, and directories of an archive. */
 const SLASH_COUNTS = /^\/backup\/(?:upload|[^/]+\/files)\//;
 
-/** The path that routes are matched with. A slash at its end is forgiven: tus clients are often given `/tus/`. */
+/**
+ * The path that routes are matched with. A slash at its end is forgiven: tus clients are often given `/tus/`. The router
+ * knows paths of several segments at the end of a route only, so those of names under `/latest/` are made one.
+ */
 function pathOf(request: Request): string {
   const path = getPath(request);
-  if (path === '/' || !path.endsWith('/')) return path;
+  if (path === '/' || !path.endsWith('/')) return withNameAsSegment(path, request.method);
   const counts = path === '/backup/upload/' ? request.method !== 'POST' : SLASH_COUNTS.test(path);
-  return counts ? path : path.slice(0, -1);
+  return counts ? path : withNameAsSegment(path.slice(0, -1), request.method);
+}
+
+/** A name may end in a segment `links` too: what such an address is depends on the method. */
+function withNameAsSegment(path: string, method: string): string {
+  const [, name = '', links = ''] = /^\/latest\/(.+?)(\/links)?$/s.exec(path) ?? [];
+  if (name === '') return path;
+  const whole = method === 'GET' || method === 'HEAD' ? `${name}${links}` : name;
+  return `/latest/${whole.replaceAll('/', '%2F')}${whole === name ? links : ''}`;
 }
 
 /** The whole HTTP interface. Order matters in one place only: `/backup/upload…` stands before `/backup/{backup_id}`. */
@@ -92,6 +104,7 @@ export function createApp(): App {
     tusRoutes,
     resumableDraftRoutes,
     linkRoutes,
+    latestRoutes,
     downloadRoutes,
     fileRoutes,
     backupRoutes,

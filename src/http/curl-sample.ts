@@ -61,8 +61,9 @@ function bodyOf(method: string, operation: Operation): string[] {
   return [`-H 'Content-Type: ${type}'`, data];
 }
 
-/** Bytes are saved to a file, under the name in Content-Disposition. */
+/** Bytes are saved to a file, under the name in Content-Disposition, also behind a redirect. */
 function outputOf(method: string, operation: Operation): string[] {
+  if (method === 'get' && '307' in (operation.responses ?? {})) return ['-L', '-OJ'];
   const answer: unknown = operation.responses?.['200'];
   const isBytes = typeof answer === 'object' && answer !== null && 'content' in answer;
   const types = isBytes ? Object.keys(answer.content as object) : [];

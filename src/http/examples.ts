@@ -1,4 +1,4 @@
-/** Examples of the published document: one backup, `web1.tar`, in all of them. Their types are checked where they are used. */
+/** Examples of the published document: one backup, `web1/site.tar`, in all of them. Their types are checked where they are used. */
 
 const BACKUP_ID = '01JC8Z5V3M9QK2T7W4X6Y8B0CD';
 const OTHER_ID = '01JC8Z6A0B1C2D3E4F5G6H7J8K';
@@ -11,7 +11,8 @@ const VAULT = 'https://vault.example.org';
 export const BACKUP = {
   backup_id: BACKUP_ID,
   job_id: 'nightly',
-  filename: 'web1.tar',
+  name: 'web1/site.tar',
+  filename: 'site.tar',
   content_type: 'application/x-tar',
   file_size: 268_435_456,
   checksum: CHECKSUM,
@@ -20,6 +21,8 @@ export const BACKUP = {
   encryption: null,
   archive: { format: 'tar', members: 7848, stopped: null },
   created_at: CREATED,
+  created_by: OTHER_ID,
+  expires_at: null,
   verified_at: null,
   damage: null,
   download_url: `/backup/${BACKUP_ID}/download`,
@@ -27,7 +30,7 @@ export const BACKUP = {
 
 export const RECEIPT = { message: 'Upload successful', ...BACKUP };
 
-export const BACKUP_PAGE = { backups: [BACKUP], cursor: null };
+export const BACKUP_PAGE = { backups: [BACKUP], prefixes: [], cursor: null };
 
 export const MEMBER = {
   path: 'etc/hosts',
@@ -51,7 +54,7 @@ export const JOB = {
   current: 67_108_864,
   total: 268_435_456,
   percentage: 25,
-  message: 'Receiving web1.tar',
+  message: 'Receiving site.tar',
   timestamp: '2026-11-23T07:30:01.120Z',
   stored: 27_688_125,
   run_id: BACKUP_ID,
@@ -69,8 +72,8 @@ export const RUN = {
   task: 'upload',
   phase: 'done',
   backup_id: BACKUP_ID,
-  filename: 'web1.tar',
-  message: 'Stored web1.tar',
+  filename: 'site.tar',
+  message: 'Stored site.tar',
   code: null,
   token_id: OTHER_ID,
   started_at: '2026-11-23T07:30:00.000Z',
@@ -94,10 +97,15 @@ export const LINK = {
   expires_at: EXPIRES,
 };
 
-export const UPLOAD_LINK_REQUEST = { filename: 'web1.tar', max_bytes: 1_073_741_824, expires_in: 3600 };
+export const LATEST_LINK = {
+  url: `${VAULT}/latest/web1/site.tar?filename=for-you.tar&${SIGNED}`,
+  expires_at: EXPIRES,
+};
+
+export const UPLOAD_LINK_REQUEST = { name: 'web1/site.tar', max_bytes: 1_073_741_824, expires_in: 3600 };
 export const UPLOAD_LINK = {
-  url: `${VAULT}/backup/upload/web1.tar?job_id=nightly&link_id=${OTHER_ID}&max_bytes=1073741824&${SIGNED}`,
-  tus_url: `${VAULT}/tus?filename=web1.tar&job_id=nightly&link_id=${OTHER_ID}&max_bytes=1073741824&${SIGNED}`,
+  url: `${VAULT}/backup/upload/web1/site.tar?job_id=nightly&link_id=${OTHER_ID}&max_bytes=1073741824&${SIGNED}`,
+  tus_url: `${VAULT}/tus?name=web1%2Fsite.tar&job_id=nightly&link_id=${OTHER_ID}&max_bytes=1073741824&${SIGNED}`,
   watch_url: `wss://vault.example.org/ws/backup/nightly?${SIGNED}`,
   job_id: 'nightly',
   expires_at: EXPIRES,
@@ -110,7 +118,8 @@ export const UPLOAD_STATUS = {
   upload_id: BACKUP_ID,
   backup_id: BACKUP_ID,
   job_id: 'nightly',
-  filename: 'web1.tar',
+  name: 'web1/site.tar',
+  filename: 'site.tar',
   offset: 67_108_864,
   length: 268_435_456,
   phase: 'receiving',

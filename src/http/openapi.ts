@@ -57,7 +57,7 @@ function problem(status: number, codes: readonly ErrorCode[]) {
 
 /** What any way of uploading a file may answer. */
 export const UPLOAD_CODES = [
-  'invalid-filename',
+  'invalid-name',
   'invalid-file-type',
   'invalid-recipient',
   'level-unsupported',

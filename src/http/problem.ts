@@ -8,6 +8,7 @@ const PROBLEMS = {
   'unknown-option': [400, 'The option is unknown'],
   'option-not-applicable': [400, 'The option has no effect here'],
   'invalid-filename': [400, 'The filename cannot be used'],
+  'invalid-name': [400, 'The name cannot be used'],
   'invalid-file-type': [400, 'Files of this type are not accepted'],
   'invalid-cursor': [400, 'The cursor is not one of ours'],
   'invalid-upload-header': [400, 'A header of the upload cannot be used'],

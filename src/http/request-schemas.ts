@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import {
+  BACKUP_MAX_TTL_SECONDS,
   IMPORT_ERRORS,
   LINK_MAX_TTL_SECONDS,
   LINK_TTL_SECONDS,
@@ -7,7 +8,16 @@ import {
   MAX_PAGE_ROWS,
   PAGE_ROWS,
 } from '../shared/limits.ts';
-import { DURATION_GRAMMAR, FLAGS, parseDuration, parseFlag, parseSize, SIZE_GRAMMAR } from '../shared/units.ts';
+import {
+  DURATION_GRAMMAR,
+  FLAGS,
+  parseDuration,
+  parseFlag,
+  parseSize,
+  parseTime,
+  SIZE_GRAMMAR,
+  TIME_GRAMMAR,
+} from '../shared/units.ts';
 import { jobId, phase, task, ulid } from './schema-parts.ts';
 import { body, query, signableQuery } from './validation.ts';
 
@@ -24,12 +34,12 @@ function wholeNumber(min: number, max: number) {
 /** The parameter of a list that continues it, and what the page before said. */
 const pageCursor = z.string().optional().openapi({ description: 'The `cursor` of the page before' });
 
-/** Seconds of a JSON body, as a number or in words. */
+/** Seconds, as a number or in words. */
 function seconds(most: number) {
   return amount(parseDuration, 1, most, DURATION_GRAMMAR);
 }
 
-/** Bytes of a JSON body, as a number or in words. */
+/** Bytes, as a number or in words. */
 function byteCount(least: number) {
   return amount(parseSize, least, Number.MAX_SAFE_INTEGER, SIZE_GRAMMAR);
 }
@@ -44,6 +54,19 @@ function amount(parse: (text: string) => number | null, least: number, most: num
       return z.NEVER;
     })
     .openapi({ type: ['integer', 'string'], minimum: least, maximum: most });
+}
+
+/** A time, as milliseconds since the epoch. */
+function instant() {
+  return z
+    .string()
+    .transform((text, context) => {
+      const ms = parseTime(text);
+      if (ms !== null) return ms;
+      context.addIssue({ code: 'custom', message: TIME_GRAMMAR, input: text });
+      return z.NEVER;
+    })
+    .openapi({ type: 'string', format: 'date-time' });
 }
 
 /** A boolean in a query string or a form field. */
@@ -70,6 +93,14 @@ export const UPLOAD_OPTIONS = {
     description: 'whole-archive: a file that is no tar archive, or a truncated or broken one, is 422 `broken-archive`',
   }),
   allow_empty: flag('Accepts an empty file, which is 400 `empty-upload` otherwise'),
+  expires_in: seconds(BACKUP_MAX_TTL_SECONDS).optional().openapi({
+    description:
+      'Seconds after which the backup is deleted, or a duration such as "30d"; they count from `created_at`. Default: never',
+  }),
+  expires_at: instant().optional().openapi({
+    description: 'The time at which the backup is deleted, in place of `expires_in`: `2026-12-31T23:00:00Z` or a day',
+    example: '2026-12-31',
+  }),
   sha256: z
     .string()
     .regex(/^[0-9a-fA-F]{64}$/, '64 hex digits')
@@ -95,12 +126,22 @@ export const UPLOAD_OPTIONS = {
 /** The options of an upload, from wherever they come. */
 export const UploadQuery = query(UPLOAD_OPTIONS);
 
+/** The same for a form, whose filename is no path. */
+export const FormUploadQuery = query({
+  name: z.string().optional().openapi({
+    description: 'The name, a path such as `web1/etc.tar`. Default: the last segment of the filename of the part',
+    example: 'web1/etc.tar',
+  }),
+  ...UPLOAD_OPTIONS,
+});
+
 /** The same in a URL that may be signed for one upload. */
 export const LinkUploadQuery = signableQuery(UPLOAD_OPTIONS);
 
 export const TusQuery = signableQuery({
   ...UPLOAD_OPTIONS,
-  filename: z.string().optional().openapi({ description: 'In place of the one in Upload-Metadata' }),
+  name: z.string().optional().openapi({ description: 'In place of the one in Upload-Metadata' }),
+  filename: z.string().optional().openapi({ description: 'The same as `name`' }),
 });
 
 /** The names of {@link UPLOAD_OPTIONS}. */
@@ -133,7 +174,15 @@ const page = {
 export const PageQuery = query(page);
 
 export const BackupsQuery = query({
-  prefix: z.string().optional().openapi({ description: 'Only filenames that begin with this' }),
+  name: z.string().optional().openapi({ description: 'Only versions of exactly this name', example: 'web1/etc.tar' }),
+  prefix: z.string().optional().openapi({ description: 'Only names that begin with this' }),
+  delimiter: z
+    .literal('/')
+    .optional()
+    .openapi({ description: 'Folds deeper names into `prefixes`; the page is then in the order of names' }),
+  before: instant().optional().openapi({ description: 'Only uploads that began before this time or day' }),
+  after: instant().optional().openapi({ description: 'Only uploads that began at or after this time or day' }),
+  damaged: flag('Only backups that a verification found damaged'),
   ...page,
 });
 
@@ -161,6 +210,26 @@ export const DownloadQuery = signableQuery({
   filename: z.string().optional().openapi({ description: 'The filename in Content-Disposition, instead of its own' }),
 });
 
+export const NameParam = z.object({
+  name: z.string().openapi({
+    description: 'The name: a path, whose slashes need no encoding. `%2F` is one too',
+    example: 'web1/etc.tar',
+  }),
+});
+
+const linkedAs = {
+  format: z
+    .enum(['zst', 'gz', 'tar'])
+    .optional()
+    .openapi({ description: '`tar`: a directory, or the whole archive, as a new tar' }),
+  path: z.string().optional().openapi({ description: 'The path of a member, as the listing returns it' }),
+};
+
+export const LatestQuery = signableQuery({
+  ...linkedAs,
+  filename: z.string().optional().openapi({ description: 'The filename in Content-Disposition, instead of its own' }),
+});
+
 export const IdentityHeader = z.object({
   'x-age-identity': z.string().optional().openapi({
     description:
@@ -174,22 +243,28 @@ const expiresIn = seconds(LINK_MAX_TTL_SECONDS)
 
 export const LinkRequest = body({
   expires_in: expiresIn,
-  format: z
-    .enum(['zst', 'gz', 'tar'])
-    .optional()
-    .openapi({ description: '`tar`: a directory, or the whole archive, as a new tar' }),
+  format: linkedAs.format,
   filename: z.string().min(1).optional(),
-  path: z.string().optional().openapi({ description: 'The path of a member, as the listing returns it' }),
+  path: linkedAs.path,
 });
 
 export const UploadLinkRequest = body({
-  filename: z.string(),
+  name: z
+    .string()
+    .optional()
+    .openapi({ description: 'The name of the backup, a path. Required', example: 'web1/etc.tar' }),
+  filename: z.string().optional().openapi({ description: 'The same as `name`' }),
   max_bytes: byteCount(1).optional(),
   expires_in: expiresIn,
   job_id: jobId.optional(),
   level: z.number().int().min(1).max(22).optional(),
   compression: UPLOAD_OPTIONS.compression,
+  require: UPLOAD_OPTIONS.require,
   allow_empty: z.boolean().optional(),
+  backup_expires_in: UPLOAD_OPTIONS.expires_in.openapi({
+    description: '`expires_in` of the upload: when the backup is deleted',
+  }),
+  backup_expires_at: UPLOAD_OPTIONS.expires_at.openapi({ description: '`expires_at` of the upload' }),
   sha256: UPLOAD_OPTIONS.sha256,
   recipient: UPLOAD_OPTIONS.recipient,
 });

@@ -110,7 +110,8 @@ export const BackupSchema = z
   .object({
     backup_id: ulid,
     job_id: jobId,
-    filename: z.string().openapi({ description: 'The name of the uploaded file' }),
+    name: z.string().openapi({ description: 'A path. Backups of one name are its versions' }),
+    filename: z.string().openapi({ description: 'The last segment of the name' }),
     content_type: z.string().openapi({ description: 'The Content-Type of downloads' }),
     file_size: bytes.openapi({ description: 'Bytes of the uploaded file' }),
     checksum: sha256.openapi({ description: 'SHA-256 of the uploaded file, in lower-case hex' }),
@@ -119,6 +120,10 @@ export const BackupSchema = z
     encryption: EncryptionSchema.nullable().openapi({ description: 'null: not encrypted' }),
     archive: ArchiveSchema.nullable().openapi({ description: 'null: the backup is not an archive' }),
     created_at: time.openapi({ description: 'When the backup was stored' }),
+    created_by: z.string().nullable().openapi({
+      description: 'The id of the token that uploaded it: `admin` is ADMIN_TOKEN; null where a signed link did',
+    }),
+    expires_at: time.nullable().openapi({ description: 'When the backup is deleted; null: never' }),
     verified_at: time.nullable().openapi({
       description: 'When the last verification found no damage; null: it was never verified, or it is damaged',
     }),
@@ -129,7 +134,15 @@ export const BackupSchema = z
 
 export const ReceiptSchema = BackupSchema.extend({ message: z.string() }).openapi('Receipt');
 
-export const BackupPageSchema = z.object({ backups: z.array(BackupSchema), cursor: nextCursor }).openapi('BackupPage');
+export const BackupPageSchema = z
+  .object({
+    backups: z.array(BackupSchema),
+    prefixes: z.array(z.string()).openapi({
+      description: 'With a delimiter: what names have in common up to it, once each; else empty',
+    }),
+    cursor: nextCursor,
+  })
+  .openapi('BackupPage');
 
 /** Members of an archive. */
 export const FileSchema = z

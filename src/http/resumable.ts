@@ -26,7 +26,7 @@ import { backupView } from './views.ts';
 
 /** A new upload as its sender orders it. */
 export interface NewSession {
-  readonly filename: string | undefined;
+  readonly name: string | undefined;
   readonly content_type: string | undefined;
   /** Those of any upload, as text, that came beside the query; a missing one has its default. */
   readonly options: Readonly<Record<string, string | undefined>>;
@@ -55,7 +55,7 @@ export async function createSession(
     const fixed = uploadOptionsOf(queryText(c));
     if (isSigned(new URL(c.req.url))) checkAreFixed(asked.options, fixed);
     const options = joinOptions(asked.options, fixed);
-    const order = orderOf(c, asked.filename ?? '', options, asked.content_type, codings);
+    const order = orderOf(c, asked.name ?? '', options, asked.content_type, codings);
     if (asked.length === 0 && !order.allow_empty) throw new EmptyUpload();
     return { ...order, sent_digests };
   });
@@ -165,8 +165,8 @@ export async function sessionStatus(c: AppContext, view: SessionView) {
   return { ...uploadView(view), receipt: await receiptOf(c, view) };
 }
 
-function uploadView({ backup_id, job_id, filename, offset, length, phase, expires_at }: SessionView) {
-  const status = { upload_id: backup_id, backup_id, job_id, filename, offset, length, phase };
+function uploadView({ backup_id, job_id, name, filename, offset, length, phase, expires_at }: SessionView) {
+  const status = { upload_id: backup_id, backup_id, job_id, name, filename, offset, length, phase };
   return { ...status, expires_at: new Date(expires_at).toISOString() };
 }
 

@@ -3,10 +3,12 @@ import { claimLink, releaseLink } from '../catalogue/upload-links.ts';
 import { checkRecipients } from '../codec/age-keys.ts';
 import type { ContentCoding } from '../codec/content-encoding.ts';
 import { checkLevel } from '../codec/levels.ts';
-import { checkFilename, checkSuffix, contentTypeOf } from '../ingest/filename.ts';
+import { checkName, filenameOf } from '../ingest/backup-name.ts';
+import type { Expiry } from '../ingest/expiry.ts';
+import { checkSuffix, contentTypeOf } from '../ingest/filename.ts';
 import { isSigned } from '../links/signed-link.ts';
 import { VaultError } from '../shared/errors.ts';
-import { DEFAULT_LEVEL } from '../shared/limits.ts';
+import { BACKUP_MAX_TTL_SECONDS, DEFAULT_LEVEL } from '../shared/limits.ts';
 import type { AppContext } from './app-env.ts';
 import { UPLOAD_OPTION_NAMES, UploadQuery } from './request-schemas.ts';
 import { checkOptions, OptionNotApplicable } from './validation.ts';
@@ -36,7 +38,9 @@ export function orderOf(
   if (options.compression === 'none' && options.level !== undefined) {
     throw new OptionNotApplicable('level', 'with compression=none');
   }
-  const filename = checkFilename(rawName);
+  const expiry = expiryOf(options);
+  const name = checkName(rawName);
+  const filename = filenameOf(name);
   checkSuffix(filename, config.allowedSuffixes);
   const level = options.level ?? DEFAULT_LEVEL;
   if (options.compression !== 'none') checkLevel(level, engine);
@@ -46,6 +50,7 @@ export function orderOf(
     backup_id,
     job_id: options.job_id ?? backup_id,
     token_id: c.get('credential')?.token_id ?? null,
+    name,
     filename,
     content_type: contentTypeOf(filename, contentType),
     level,
@@ -57,8 +62,40 @@ export function orderOf(
     sha256: options.sha256,
     allow_empty: options.allow_empty,
     require_archive: options.require === 'whole-archive',
+    expiry,
     max_bytes: Math.min(config.maxFileBytes, linkBytes),
   };
+}
+
+function expiryOf({ expires_in, expires_at }: { expires_in?: number | undefined; expires_at?: number | undefined }) {
+  if (expires_at === undefined) return expires_in === undefined ? null : after(expires_in);
+  if (expires_in !== undefined) {
+    throw new VaultError('invalid-option', 'expires_at: expires_in is given too. Give one of the two.');
+  }
+  const seconds = (expires_at - Date.now()) / 1000;
+  if (seconds <= 0) throw new VaultError('invalid-option', 'expires_at: this time has passed. Give one that is ahead.');
+  if (seconds > BACKUP_MAX_TTL_SECONDS) {
+    throw new VaultError(
+      'invalid-option',
+      'expires_at: this is more than 100 years ahead. Leave it out to keep the backup.',
+    );
+  }
+  return { kind: 'at', time: new Date(expires_at).toISOString() } satisfies Expiry;
+}
+
+function after(seconds: number) {
+  return { kind: 'after', seconds } satisfies Expiry;
+}
+
+/** The one name of an upload that came as `name` or as `filename`; undefined where neither came. */
+export function oneName(
+  { name, filename }: { readonly name?: string | undefined; readonly filename?: string | undefined },
+  code: 'invalid-option' | 'invalid-request',
+): string | undefined {
+  if (name !== undefined && filename !== undefined && name !== filename) {
+    throw new VaultError(code, 'name: filename is given too, and differs. Give one of the two.');
+  }
+  return name ?? filename;
 }
 
 /** A link is good for one upload: it is claimed before, and given back if what `work` begins fails. */

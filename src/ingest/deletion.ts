@@ -20,6 +20,8 @@
  * A DELETE that dies before step 2 changed nothing that a client sees; one that dies later has deleted the row. Neither
  * was answered. {@link finishDeletions} takes both through steps 2 and 3, as does another DELETE of the same id.
  *
+ * A backup that expires is deleted in the same steps by the scheduled run (expiry.ts). Until then its row hides it.
+ *
  * A marker goes {@link DELETION_KEPT_MS} after the deletion, in the run that has just deleted the objects once more. By
  * then nothing that the vault does can bring back a row or a byte: an upload lives 6 days at most, its multipart upload
  * 7, and the catalogue can be restored to a time at most 30 days ago (D1 Time Travel). A copy of the bucket that is
@@ -27,7 +29,7 @@
  */
 import { getBackup } from '../catalogue/backups.ts';
 import { deleteBackups, purgeDeleted } from '../catalogue/deleted-backups.ts';
-import { inBatches } from '../shared/batches.ts';
+import { inBatches, parallelBatches } from '../shared/batches.ts';
 import { utf8 } from '../shared/bytes.ts';
 import { DELETION_KEPT_MS } from '../shared/limits.ts';
 import {
@@ -53,14 +55,29 @@ export async function deleteBackup({ store, catalogue }: DeletionDeps, backupId:
   if (!isBackupId(backupId)) return false;
   if (!(await getBackup(catalogue, backupId)) && !(await hasBackupObjects(store, backupId))) return false;
   const deleted_at = new Date().toISOString();
-  await store.put(deletedKey(backupId), utf8(JSON.stringify({ backup_id: backupId, deleted_at })));
+  await putMarker(store, backupId, deleted_at);
   await deleteBackups(catalogue, [backupId], deleted_at);
   await removeBackupObjects(store, backupId);
   return true;
 }
 
+async function putMarker(store: ObjectStore, backup_id: string, deleted_at: string): Promise<void> {
+  await store.put(deletedKey(backup_id), utf8(JSON.stringify({ backup_id, deleted_at })));
+}
+
 /** Backups whose deletions are finished together: one statement, and one call of the storage for their keys. */
-const DELETIONS_AT_ONCE = 250;
+export const DELETIONS_AT_ONCE = 250;
+/** Markers written at once; six connections is what the platform gives a request. */
+const MARKING = { concurrency: 6 };
+
+/** Deletes committed backups, at most {@link DELETIONS_AT_ONCE}, in the same three steps. May be called again after a failure. */
+export async function deleteMarked(deps: DeletionDeps, backupIds: readonly string[], now: number): Promise<void> {
+  const deleted_at = new Date(now).toISOString();
+  const mark = async ([id = '']: readonly string[]) => putMarker(deps.store, id, deleted_at);
+  for await (const _ of parallelBatches(backupIds, 1, mark, MARKING));
+  const marked = backupIds.map((backupId) => ({ backupId, objects: [] }));
+  await finishDeletions(deps, marked, now);
+}
 
 /** The daily run: finishes interrupted deletions, and forgets those of long ago. */
 export async function tidyDeletions(deps: DeletionDeps, now = Date.now()): Promise<void> {

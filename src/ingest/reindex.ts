@@ -24,41 +24,48 @@ const size = z.number().int().nonnegative();
 const checksum = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** A receipt as it stands in the bucket: whatever is there was written by a version of ours, or is refused. */
-const Receipt = z.object({
-  backup_id: z.string(),
-  job_id: z.string(),
-  filename: z.string(),
-  content_type: z.string(),
-  file_size: size,
-  checksum,
-  stored_size: size,
-  stored_checksum: checksum,
-  compression: z.union([
-    z.object({
-      codec: z.literal('zstd'),
-      level: size.nullable(),
-      lowest_level: size.optional(),
-      engine: z.enum(['native', 'wasm', 'client']),
-      frames: size,
-    }),
-    z.object({ codec: z.literal('none') }),
-  ]),
-  // Nothing was encrypted before receipts spoke of it.
-  encryption: z
-    .object({ format: z.literal('age'), by: z.enum(['vault', 'sender']), recipients: z.array(z.string()) })
-    .nullable()
-    .default(null),
-  // Receipts of backups that were stored before archives were looked into say nothing of it.
-  archive: z
-    .object({
-      format: z.literal('tar'),
-      members: size,
-      stopped: z.object({ offset: size, reason: z.string() }).nullable(),
-    })
-    .nullable()
-    .default(null),
-  created_at: z.iso.datetime(),
-}) satisfies z.ZodType<BackupReceipt>;
+const Receipt = z
+  .object({
+    backup_id: z.string(),
+    job_id: z.string(),
+    // The filename was the whole name before names were paths.
+    name: z.string().optional(),
+    filename: z.string(),
+    content_type: z.string(),
+    file_size: size,
+    checksum,
+    stored_size: size,
+    stored_checksum: checksum,
+    compression: z.union([
+      z.object({
+        codec: z.literal('zstd'),
+        level: size.nullable(),
+        lowest_level: size.optional(),
+        engine: z.enum(['native', 'wasm', 'client']),
+        frames: size,
+      }),
+      z.object({ codec: z.literal('none') }),
+    ]),
+    // Nothing was encrypted before receipts spoke of it.
+    encryption: z
+      .object({ format: z.literal('age'), by: z.enum(['vault', 'sender']), recipients: z.array(z.string()) })
+      .nullable()
+      .default(null),
+    // Receipts of backups that were stored before archives were looked into say nothing of it.
+    archive: z
+      .object({
+        format: z.literal('tar'),
+        members: size,
+        stopped: z.object({ offset: size, reason: z.string() }).nullable(),
+      })
+      .nullable()
+      .default(null),
+    created_at: z.iso.datetime(),
+    // Receipts did not always have these two.
+    created_by: z.string().nullable().default(null),
+    expires_at: z.iso.datetime().nullable().default(null),
+  })
+  .transform((receipt) => ({ ...receipt, name: receipt.name ?? receipt.filename })) satisfies z.ZodType<BackupReceipt>;
 
 /** Receipts read at once; six connections is what the platform gives a request. */
 const READING = { concurrency: 6 };

@@ -23,6 +23,7 @@ import { dataKey } from '../store/object-keys.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ObjectWriter } from '../store/object-writer.ts';
 import { commitBackup, rollBack } from './commit-backup.ts';
+import { type Expiry, expiresAt } from './expiry.ts';
 import { type IndexBounds, MemberIndexing, membersInto } from './member-indexing.ts';
 
 export interface UploadRooms {
@@ -46,6 +47,8 @@ export interface UploadOrder {
   readonly job_id: string;
   /** Of the token that sends it; null for a link. */
   readonly token_id: string | null;
+  readonly name: string;
+  /** The last segment of the name. */
   readonly filename: string;
   readonly content_type: string;
   readonly level: number;
@@ -60,6 +63,8 @@ export interface UploadOrder {
   readonly allow_empty: boolean;
   /** Whether the file must be an archive that can be read to its end. */
   readonly require_archive: boolean;
+  /** When the backup expires; null: it does not. */
+  readonly expiry: Expiry | null;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** Bytes of `content` that the sender announced; 0 where unknown. Only what is shown rests on it, but for `exact`. */
@@ -242,9 +247,11 @@ export async function receive(
   const outer = () => (form.compressed ? { codec: 'zstd' as const, points: seekPoints(frames, sizes) } : null);
   const archive = form.indexed ? await indexing.write(outer(), (open) => job.noteOpen(open)) : null;
   checkArchive(archive, order);
+  const created_at = new Date().toISOString();
   return {
     backup_id: order.backup_id,
     job_id: order.job_id,
+    name: order.name,
     filename: order.filename,
     content_type: order.content_type,
     file_size: received,
@@ -258,7 +265,9 @@ export async function receive(
         : { codec: 'zstd', level, ...lowestLevel(pace.lowest, level), engine: engine.name, frames: frames.length },
     encryption: form.encryption,
     archive,
-    created_at: new Date().toISOString(),
+    created_at,
+    created_by: order.token_id,
+    expires_at: expiresAt(order.expiry, created_at),
     verified_at: null,
     damage: null,
   };

@@ -3,6 +3,7 @@ export type ErrorCode =
   | 'invalid-request'
   | 'invalid-option'
   | 'invalid-filename'
+  | 'invalid-name'
   | 'invalid-file-type'
   | 'invalid-cursor'
   | 'no-file'

@@ -125,6 +125,16 @@ export const WRONG_CREDENTIALS_PERIOD_SECONDS = 60;
 
 /** RFC 8187 names are percent-encoded; file systems take 255 bytes. */
 export const FILENAME_BYTES = 255;
+/** Names of backups. A URL of 512 bytes stays under 2 KiB when each byte is percent-encoded. */
+export const NAME_BYTES = 512;
+export const NAME_SEGMENTS = 16;
+
+/** Rows that one page of a listing walks over, at most, in search of those that it lists. */
+export const LISTING_WALK_ROWS = 10_000;
+/** Backups below a prefix that are sorted by age for each page; more are found by walking over all, the newest first. */
+export const LISTING_SORTED_ROWS = 2_000;
+/** Rows below one folded prefix that a page looks at, at least, for one that it may list. */
+export const LISTING_PREFIX_ROWS = 10;
 
 /** At most four progress messages a second, a job. */
 export const PROGRESS_INTERVAL_MS = 250;
@@ -161,6 +171,10 @@ export const JOB_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
  * backup back, of which D1 Time Travel reaches farthest (30 days).
  */
 export const DELETION_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
+/** The most that `expires_in` and `expires_at` of an upload may be ahead: a century, within the years of four digits. */
+export const BACKUP_MAX_TTL_SECONDS = 100 * 365 * 24 * 60 * 60;
+/** Expired backups that one scheduled run deletes: each takes a request to the storage (Workers limits: 10,000). */
+export const EXPIRED_PER_RUN = 5_000;
 /** Objects without a backup are swept at this age: longer than any upload lasts ({@link MAX_UPLOAD_TTL_MS}). */
 export const ORPHAN_KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 /** Keys of orphans that an answer lists. */

@@ -24,6 +24,18 @@ export function parseDuration(text: string): number | null {
   return Number.isFinite(seconds) ? seconds : null;
 }
 
+export const TIME_GRAMMAR = 'a time like 2026-11-24T07:30:00Z, or a day like 2026-11-24, which begins at 00:00 UTC';
+
+/** RFC 3339, section 5.6, or its date alone → milliseconds since the epoch; null where the text is no such time. */
+export function parseTime(text: string): number | null {
+  const [, day, time] = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))?$/.exec(text) ?? [];
+  const midnight = new Date(`${day}T00:00:00Z`);
+  // Date takes the 30th of February for the 2nd of March.
+  if (Number.isNaN(midnight.getTime()) || !midnight.toISOString().startsWith(`${day}`)) return null;
+  const ms = Date.parse(`${day}${time ?? 'T00:00:00Z'}`);
+  return Number.isNaN(ms) ? null : ms;
+}
+
 /** The words that an option or a variable takes for yes and no. */
 export const FLAGS = ['true', 'false', '1', '0'] as const;
 

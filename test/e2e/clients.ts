@@ -134,6 +134,7 @@ export interface Receipt {
   readonly message: string;
   readonly backup_id: string;
   readonly job_id: string;
+  readonly name: string;
   readonly filename: string;
   readonly file_size: number;
   readonly checksum: string;

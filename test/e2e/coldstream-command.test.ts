@@ -90,7 +90,7 @@ describe('coldstream push and pull', () => {
     const paths = await Promise.all(names.map((name) => files.random(name, 3 * MIB)));
     const { code, stdout, stderr } = await coldstream(['push', '--json', ...paths, '--parallel', '2']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/ree\.tar: .*\(400 invalid-filename\)/);
+    expect(stderr).toMatch(/ree\.tar: .*\(400 invalid-name\)/);
     expect(stderr).toContain('1 of 4 files are not in the vault.');
     const receipts = stdout
       .toString()

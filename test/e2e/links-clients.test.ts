@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalVault, startLocalVault } from '../../src/cli/local-vault.ts';
 import {
   api,
+  bearer,
   curl,
   curlTo,
   jobOf,
@@ -55,6 +56,27 @@ async function problemAt(url: string): Promise<{ status: number; code: string }>
   const { status, body } = await curl([url]);
   return { status, code: (JSON.parse(body) as { code: string }).code };
 }
+
+describe('the latest version of a name', () => {
+  it('is what curl -T stored last in a folder, for curl, for wget with a token, and for anyone with the link', async () => {
+    const older = await files.mixed('etc.tar', MIB);
+    const upload = (file: string) => curl(['-T', file, ...bearer(vault), `${vault.url}/backup/upload/web1/`]);
+    expect(receiptIn(await upload(older)).name).toBe('web1/etc.tar');
+    const { url } = await made<Link>('/latest/web1/etc.tar/links', {});
+    const newer = await files.mixed('etc.tar', 2 * MIB);
+    expect(receiptIn(await upload(newer)).name).toBe('web1/etc.tar');
+    const back = files.path('latest.back');
+    const latest = `${vault.url}/latest/web1/etc.tar`;
+    expect((await curlTo(back, ['-L', ...bearer(vault), latest])).status).toBe(200);
+    await same(newer, back);
+    await runs('wget', ['-q', '-O', back, '--auth-no-challenge', '--user=me', `--password=${vault.token}`, latest]);
+    await same(newer, back);
+    await runs('wget', ['-q', '-O', back, url]);
+    await same(newer, back);
+    await runs('curl', ['-sfL', '-o', back, url]);
+    await same(newer, back);
+  });
+});
 
 describe('a signed download link', () => {
   it('is all that wget needs', async () => {

@@ -59,7 +59,7 @@ describe('a refusal reaches a curl that is still sending, ten times of ten', () 
 
   it('400 for a form whose file has a name that cannot be kept, or whose option is none', async () => {
     const url = `${vault.url}/backup/upload`;
-    await alwaysRefused(400, 'invalid-filename', () =>
+    await alwaysRefused(400, 'invalid-name', () =>
       curl([...bearer(vault), ...AT_ONCE, '-F', `file=@${big};filename=..`, url]),
     );
     await alwaysRefused(400, 'invalid-option', () =>

@@ -192,7 +192,7 @@ describe('tus-js-client', () => {
 
   it.each<[string, UploadOptions, number, string]>([
     ['without a token', { headers: {} }, 401, 'unauthorized'],
-    ['with a name that cannot be kept', { metadata: { filename: '..' } }, 400, 'invalid-filename'],
+    ['with a name that cannot be kept', { metadata: { filename: '..' } }, 400, 'invalid-name'],
     ['with a checksum that the content does not have', { metadata: wrongSum() }, 422, 'checksum-mismatch'],
   ])('is told why it is refused %s', async (_, options, status, code) => {
     const { upload, ended } = client(content, options);

@@ -116,8 +116,8 @@ describe('curl -F', () => {
   });
 
   it.each([
-    ['line\nbreak.tar', 'invalid-filename'],
-    [`${'x'.repeat(252)}.tar`, 'invalid-filename'],
+    ['line\nbreak.tar', 'invalid-name'],
+    [`${'x'.repeat(252)}.tar`, 'invalid-name'],
   ])('is refused with the name %j', async (sent, code) => {
     const answer = await sendNamed(sent);
     expect(answer).toMatchObject({ status: 400, contentType: 'application/problem+json' });

@@ -13,8 +13,16 @@ interface Document {
 const app = createApp();
 
 /** Parameters of paths, and queries that make other answers of a route. */
-const PARAMETERS: Record<string, string> = { path: 'dir/a.html', job_id: 'head', id: 'none', upload_id: 'none' };
+const PARAMETERS: Record<string, string> = {
+  name: 'head.tar',
+  path: 'dir/a.html',
+  job_id: 'head',
+  id: 'none',
+  upload_id: 'none',
+};
 const QUERIES: Readonly<Record<string, readonly string[]>> = {
+  '/backup': ['?name=head.tar', '?prefix=head', '?delimiter=/', '?damaged=true'],
+  '/latest/{name}': ['?path=dir/a.html', '?format=gz'],
   '/backup/{backup_id}/download': ['?format=gz', '?format=zst', '?filename=x.html'],
   '/export/stream': ['?format=json', '?format=ndjson&table=jobs', '?database=sample&table=items'],
 };

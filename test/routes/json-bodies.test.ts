@@ -16,7 +16,8 @@ beforeAll(async () => {
     const media = post?.requestBody?.content?.['application/json'];
     // An import takes rows, which it reads as a stream.
     const isJsonRoute = media && media.schema?.type !== 'array';
-    return isJsonRoute ? [path.replace('{backup_id}', backup_id).replace('{job_id}', 'some-job')] : [];
+    const filled = path.replace('{backup_id}', backup_id).replace('{name}', 'json.bin').replace('{job_id}', 'some-job');
+    return isJsonRoute ? [filled] : [];
   });
 });
 

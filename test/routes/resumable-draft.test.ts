@@ -183,7 +183,7 @@ describe('Upload Creation', () => {
   });
 
   it.each([
-    ['/uploads/a%00b.sql', 'invalid-filename'],
+    ['/uploads/a%00b.sql', 'invalid-name'],
     ['/uploads/dump.sql?level=99', 'invalid-option'],
   ])('%s is refused as elsewhere', async (path, code) => {
     await expectProblem(await create(null, { complete: false }, path), 400, code);

@@ -115,7 +115,7 @@ describe('options that were ignored before', () => {
     ['POST', '/import/stream?database=sample&table=items&dryrun=true', [], 'Did you mean "dry_run"?'],
     ['POST', '/tokens', { name: 'n', scopes: ['read'], expires: 60 }, 'Did you mean "expires_in"?'],
     ['POST', `/backup/${ID}/links`, { password: 'secret' }, 'This request takes "expires_in", "format",'],
-    ['GET', '/backup?since=2026-01-01', undefined, 'This request takes "prefix", "cursor", "limit".'],
+    ['GET', '/backup?since=2026-01-01', undefined, 'This request takes "name", "prefix", "delimiter", "before",'],
     ['GET', `/backup/${ID}?x=1`, undefined, 'This request takes no such options.'],
   ])('%s %s is rejected', async (method, path, body, words) => {
     const json = body && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
@@ -125,7 +125,10 @@ describe('options that were ignored before', () => {
 
 describe('an option without an effect', () => {
   it.each([
-    ['of another route', 'GET', '/backup?delimiter=/'],
+    ['of another route', 'GET', '/jobs?delimiter=/'],
+    ['a prefix with the whole name', 'GET', '/backup?name=a&prefix=a'],
+    ['a delimiter with the whole name', 'GET', '/backup?name=a&delimiter=/'],
+    ['a name beside that of the path', 'PUT', '/backup/upload/a.bin?name=b.bin'],
     ['level with compression=none', 'PUT', '/backup/upload/a.bin?compression=none&level=9'],
     ['the cap of an upload link without its signature', 'PUT', '/backup/upload/a.bin?max_bytes=10'],
     ['the time of a signed URL without its signature', 'GET', `/backup/${ID}/download?expires=10`],
@@ -239,7 +242,7 @@ describe('a slash at the end of a path', () => {
     for (const path of ['/backup/upload', '/backup/upload/']) {
       const response = await ask(path, { method: 'PUT', body: 'x' });
       expect(await response.clone().text()).toContain('Add a slash');
-      await expectProblem(response, 400, 'invalid-filename');
+      await expectProblem(response, 400, 'invalid-name');
     }
   });
 });

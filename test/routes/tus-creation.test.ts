@@ -60,7 +60,7 @@ describe('POST (creation)', () => {
 
   it.each(['..', '', undefined])('takes the names that an upload in one takes: not %j', async (filename) => {
     const given = { 'upload-metadata': filename === undefined ? null : metadata({ filename }) };
-    await expectNothingMade(await creating({ length: 10, headers: given }), 400, 'invalid-filename');
+    await expectNothingMade(await creating({ length: 10, headers: given }), 400, 'invalid-name');
   });
 
   it.each([
@@ -126,18 +126,23 @@ describe('Upload-Metadata (creation)', () => {
     });
   });
 
-  it('names the file in any script, in NFC, by the last segment of a path', async () => {
-    for (const [given, kept] of [
-      ['Cafe\u0301 ☕.tar', 'Caf\u00e9 ☕.tar'],
-      ['../../etc/pass.tar', 'pass.tar'],
-      ['DUMP.SQL.GZ', 'DUMP.SQL.GZ'],
-      ['%2e%2e.tar', '%2e%2e.tar'],
+  it('names the file in any script, in NFC, by a path', async () => {
+    for (const [given, name, filename] of [
+      ['Cafe\u0301 ☕.tar', 'Caf\u00e9 ☕.tar', 'Caf\u00e9 ☕.tar'],
+      ['web1/etc.tar', 'web1/etc.tar', 'etc.tar'],
+      ['DUMP.SQL.GZ', 'DUMP.SQL.GZ', 'DUMP.SQL.GZ'],
+      ['%2e%2e/a.tar', '%2e%2e/a.tar', 'a.tar'],
     ] as const) {
       const upload = await create({ length: 10_000, metadata: { filename: given } });
-      expect((await shown(upload)).filename).toBe(kept);
+      expect(await shown(upload)).toMatchObject({ name, filename });
       await send(upload, [content]);
-      expect((await receiptOf(upload)).filename).toBe(kept);
+      expect(await receiptOf(upload)).toMatchObject({ name, filename });
     }
+  });
+
+  it('counts "name" where the client sends the filename of the local file too', async () => {
+    const upload = await create({ length: 10_000, metadata: { filename: 'local.tar', name: 'web1/etc.tar' } });
+    expect(await shown(upload)).toMatchObject({ name: 'web1/etc.tar', filename: 'etc.tar' });
   });
 
   it.each([
@@ -145,7 +150,7 @@ describe('Upload-Metadata (creation)', () => {
     ['a line break', 'a\r\nx-evil: 1.tar'],
     ['too many bytes', `${'x'.repeat(252)}.tar`],
   ])('cannot name a file with %s', async (_, filename) => {
-    await expectNothingMade(await creating({ length: 10, metadata: { filename } }), 400, 'invalid-filename');
+    await expectNothingMade(await creating({ length: 10, metadata: { filename } }), 400, 'invalid-name');
   });
 
   it.each(['filename', 'level', 'job_id'])('is UTF-8 where the vault has to read it: %s', async (key) => {

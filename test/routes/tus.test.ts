@@ -228,6 +228,7 @@ describe('GET', () => {
       upload_id: upload.id,
       backup_id: upload.id,
       job_id: 'got',
+      name: 'site.tar',
       filename: 'site.tar',
       offset: 30,
       length: 100_000,

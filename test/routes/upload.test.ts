@@ -24,7 +24,7 @@ function form(bytes: Uint8Array<ArrayBuffer>, name: string, fields: Record<strin
   return data;
 }
 
-describe('PUT /backup/upload/{filename}', () => {
+describe('PUT /backup/upload/{name}', () => {
   it('answers with the receipt of the contract', async () => {
     const bytes = sample(300_000);
     const response = await ask('/backup/upload/site.tar', { method: 'PUT', body: bytes });
@@ -47,6 +47,7 @@ describe('PUT /backup/upload/{filename}', () => {
         'message',
         'backup_id',
         'job_id',
+        'name',
         'filename',
         'content_type',
         'file_size',
@@ -58,6 +59,8 @@ describe('PUT /backup/upload/{filename}', () => {
         'verified_at',
         'damage',
         'created_at',
+        'created_by',
+        'expires_at',
         'download_url',
       ].sort(),
     );
@@ -93,9 +96,9 @@ describe('PUT /backup/upload/{filename}', () => {
     expect((await put('a.tar', sample(2000), '?compression=none')).compression).toEqual({ codec: 'none' });
   });
 
-  it('keeps a Unicode name in NFC and takes the last segment of a path', async () => {
+  it('keeps a Unicode name in NFC, and a path as a name', async () => {
     expect((await put('Cafe\u0301 ☕.tar', sample(10))).filename).toBe('Caf\u00e9 ☕.tar');
-    expect((await put('../../etc/pass.tar', sample(10))).filename).toBe('pass.tar');
+    expect(await put('etc/pass.tar', sample(10))).toMatchObject({ name: 'etc/pass.tar', filename: 'pass.tar' });
   });
 
   it('accepts any suffix by default, and those of ALLOWED_SUFFIXES alone, in any case, where there are some', async () => {
@@ -116,9 +119,9 @@ describe('PUT /backup/upload/{filename}', () => {
   });
 
   it.each([
-    ['.tar/', '', 400, 'invalid-filename'],
-    ['a\u0000b.tar', '', 400, 'invalid-filename'],
-    [`${'x'.repeat(252)}.tar`, '', 400, 'invalid-filename'],
+    ['.tar/', '', 400, 'invalid-name'],
+    ['a\u0000b.tar', '', 400, 'invalid-name'],
+    [`${'x'.repeat(252)}.tar`, '', 400, 'invalid-name'],
     ['a.tar', '?level=0', 400, 'invalid-option'],
     ['a.tar', '?level=23', 400, 'invalid-option'],
     ['a.tar', '?level=three', 400, 'invalid-option'],
@@ -158,7 +161,7 @@ describe('PUT /backup/upload/{filename}', () => {
 
   it('tells the job of a refusal', async () => {
     await ask('/backup/upload/a%00b.tar?job_id=refused-1', { method: 'PUT', body: sample(10) });
-    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-filename' });
+    expect(await (await ask('/jobs/refused-1')).json()).toMatchObject({ phase: 'failed', code: 'invalid-name' });
   });
 });
 

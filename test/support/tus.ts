@@ -127,6 +127,7 @@ export interface UploadShown {
   readonly upload_id: string;
   readonly backup_id: string;
   readonly job_id: string;
+  readonly name: string;
   readonly filename: string;
   readonly offset: number;
   readonly length: number | null;

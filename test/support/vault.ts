@@ -15,6 +15,7 @@ export interface Receipt {
   message: string;
   backup_id: string;
   job_id: string;
+  name: string;
   filename: string;
   content_type: string;
   file_size: number;
@@ -22,6 +23,8 @@ export interface Receipt {
   stored_size: number;
   compression: { codec: string; level?: number; engine?: string; frames?: number };
   created_at: string;
+  created_by: string | null;
+  expires_at: string | null;
   download_url: string;
 }
 

@@ -1,5 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
-import { type Backup, getBackup, listBackups } from '../../catalogue/backups.ts';
+import { type Backup, getBackup } from '../../catalogue/backups.ts';
+import { listBackups } from '../../catalogue/list-backups.ts';
 import { deleteBackup } from '../../ingest/deletion.ts';
 import { reindex } from '../../ingest/reindex.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -9,6 +10,7 @@ import { BACKUP, BACKUP_PAGE, REINDEXED } from '../examples.ts';
 import { forToken, json, problems } from '../openapi.ts';
 import { BackupParam, BackupsQuery, NoQuery, ReindexQuery } from '../request-schemas.ts';
 import { BackupPageSchema, BackupSchema, ReindexSchema } from '../response-schemas.ts';
+import { OptionNotApplicable } from '../validation.ts';
 import { backupView } from '../views.ts';
 
 class BackupNotFound extends VaultError {
@@ -28,7 +30,10 @@ const listRoute = createRoute({
   path: '/backup',
   operationId: 'listBackups',
   summary: 'List backups',
-  description: 'Newest first. There are more pages as long as `cursor` is not null.',
+  description:
+    'Newest first, by the time at which the upload began. With `delimiter=/` in the order of names, and the versions of a ' +
+    'name newest first; a large folder may be listed although `before`, `after` or their expiry exclude all backups in it. ' +
+    'A page may be shorter than `limit`: there are more pages as long as `cursor` is not null.',
   tags: ['Downloads'],
   ...forToken('read'),
   request: { query: BackupsQuery },
@@ -76,11 +81,20 @@ const reindexRoute = createRoute({
   responses: { 200: json(ReindexSchema, 'What was found and done', REINDEXED), ...problems('storage-failed') },
 });
 
+function checkAloneWithName(others: Readonly<Record<string, string | undefined>>): void {
+  for (const [option, value] of Object.entries(others)) {
+    if (value !== undefined) throw new OptionNotApplicable(option, 'with "name", which is the whole name');
+  }
+}
+
 export function backupRoutes(app: App): void {
   app.openapi(listRoute, async (c) => {
-    const { prefix, cursor, limit } = c.req.valid('query');
-    const page = await listBackups(c.get('services').catalogue, { prefix, cursor, limit: limit ?? PAGE_ROWS });
-    return c.json({ backups: page.backups.map(backupView), cursor: page.cursor }, 200);
+    const { name, prefix, limit = PAGE_ROWS, ...query } = c.req.valid('query');
+    if (name !== undefined) checkAloneWithName({ prefix, delimiter: query.delimiter });
+    // Names are in NFC, whatever the client's file system has.
+    const names = { name: name?.normalize('NFC'), prefix: prefix?.normalize('NFC') };
+    const page = await listBackups(c.get('services').catalogue, { ...query, ...names, limit });
+    return c.json({ ...page, backups: page.backups.map(backupView) }, 200);
   });
 
   app.openapi(getRoute, async (c) => c.json(backupView(await knownBackup(c, c.req.valid('param').backup_id)), 200));

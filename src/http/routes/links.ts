@@ -10,6 +10,7 @@ import { VaultError } from '../../shared/errors.ts';
 import type { App, AppContext } from '../app-env.ts';
 import { LINK, LINK_REQUEST, UPLOAD_LINK, UPLOAD_LINK_REQUEST, WATCH_LINK, WATCH_LINK_REQUEST } from '../examples.ts';
 import { encodeMemberPath, withoutEndSlashes } from '../member-path.ts';
+import { encodeName } from '../name-path.ts';
 import { forTokenAndJson, json, jsonBody, problems } from '../openapi.ts';
 import {
   BackupParam,
@@ -20,7 +21,7 @@ import {
   WatchLinkRequest,
 } from '../request-schemas.ts';
 import { LinkSchema, UploadLinkSchema } from '../response-schemas.ts';
-import { orderOf } from '../upload-order.ts';
+import { oneName, orderOf } from '../upload-order.ts';
 import { OptionNotApplicable } from '../validation.ts';
 import { knownBackup } from './backups.ts';
 import { filenameWithoutBytes } from './files.ts';
@@ -28,6 +29,22 @@ import { filenameWithoutBytes } from './files.ts';
 class LinksNotConfigured extends VaultError {
   constructor() {
     super('links-not-configured', 'This vault has no LINK_SIGNING_KEYS, so it cannot make links. Ask its operator.');
+  }
+}
+
+/** What signing a link to a backup may answer. */
+export const LINK_CODES = [
+  'invalid-filename',
+  'not-found',
+  'format-unavailable',
+  'not-an-archive',
+  'backup-encrypted',
+  'links-not-configured',
+] as const;
+
+class NoLinkName extends VaultError {
+  constructor() {
+    super('invalid-request', 'name: it is missing. Give the name that the upload gets, e.g. "web1/etc.tar".');
   }
 }
 
@@ -40,17 +57,7 @@ const downloadLink = createRoute({
   tags: ['Links'],
   ...forTokenAndJson('read'),
   request: { params: BackupParam, query: NoQuery, body: jsonBody(LinkRequest, LINK_REQUEST) },
-  responses: {
-    200: json(LinkSchema, 'The link', LINK),
-    ...problems(
-      'invalid-filename',
-      'not-found',
-      'format-unavailable',
-      'not-an-archive',
-      'backup-encrypted',
-      'links-not-configured',
-    ),
-  },
+  responses: { 200: json(LinkSchema, 'The link', LINK), ...problems(...LINK_CODES) },
 });
 
 const uploadLink = createRoute({
@@ -65,7 +72,8 @@ const uploadLink = createRoute({
   responses: {
     200: json(UploadLinkSchema, 'The links', UPLOAD_LINK),
     ...problems(
-      'invalid-filename',
+      'invalid-name',
+      'invalid-option',
       'invalid-file-type',
       'invalid-recipient',
       'level-unsupported',
@@ -92,11 +100,13 @@ export function linkRoutes(app: App): void {
     const job_id = order.job_id ?? ulid();
     const options = { ...fixedOptions(order), job_id };
     // An upload that would be rejected with these options gets no link.
-    const { filename } = orderOf(c, order.filename, options, undefined, []);
+    const given = oneName(order, 'invalid-request');
+    if (given === undefined) throw new NoLinkName();
+    const { name } = orderOf(c, given, options, undefined, []);
     const params = new URLSearchParams({ ...options, link_id: ulid() });
     if (order.max_bytes !== undefined) params.set('max_bytes', String(order.max_bytes));
-    const link = await signedUrl(c, 'PUT', `/backup/upload/${encodeURIComponent(filename)}`, params, order.expires_in);
-    params.set('filename', filename);
+    const link = await signedUrl(c, 'PUT', `/backup/upload/${encodeName(name)}`, params, order.expires_in);
+    params.set('name', name);
     const tus = await signedUrl(c, 'POST', '/tus', params, order.expires_in);
     const watch = await signedUrl(c, 'GET', `/ws/backup/${job_id}`, new URLSearchParams(), order.expires_in);
     const { url, expires_at } = link;
@@ -107,9 +117,7 @@ export function linkRoutes(app: App): void {
     const order = c.req.valid('json');
     const backup = await knownBackup(c, c.req.valid('param').backup_id);
     const address = await addressOf(c, backup, order);
-    const params = new URLSearchParams();
-    if (order.format) params.set('format', order.format);
-    if (order.filename !== undefined) params.set('filename', checkFilename(order.filename));
+    const params = downloadParams(order);
     return c.json(await signedUrl(c, 'GET', `/backup/${backup.backup_id}/${address}`, params, order.expires_in), 200);
   });
 
@@ -122,10 +130,14 @@ export function linkRoutes(app: App): void {
 }
 
 /** The options of an upload that its link fixes, as they stand in the query. Its sender cannot add others. */
-function fixedOptions({ level, compression, allow_empty, sha256, recipient }: z.infer<typeof UploadLinkRequest>) {
+function fixedOptions(order: z.infer<typeof UploadLinkRequest>) {
+  const { level, compression, require, allow_empty, backup_expires_in, backup_expires_at, sha256, recipient } = order;
   return {
     ...(level !== undefined && { level: String(level) }),
     ...(compression !== undefined && { compression }),
+    ...(require !== undefined && { require }),
+    ...(backup_expires_in !== undefined && { expires_in: String(backup_expires_in) }),
+    ...(backup_expires_at !== undefined && { expires_at: new Date(backup_expires_at).toISOString() }),
     ...(allow_empty !== undefined && { allow_empty: String(allow_empty) }),
     ...(sha256 !== undefined && { sha256 }),
     ...(recipient !== undefined && { recipient: recipient.join(',') }),
@@ -133,7 +145,7 @@ function fixedOptions({ level, compression, allow_empty, sha256, recipient }: z.
 }
 
 /** What a link opens. It is looked for here, so that no link is made that cannot be opened. */
-async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof LinkRequest>): Promise<string> {
+export async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof LinkRequest>): Promise<string> {
   const { path, format } = order;
   if (path === undefined && format !== 'tar') {
     representationOf(backup, { format: format ?? 'identity', takesZstd: false, decrypts: false });
@@ -154,7 +166,15 @@ async function addressOf(c: AppContext, backup: Backup, order: z.infer<typeof Li
   return directory.length === 0 ? 'files/' : `files/${encodeMemberPath(directory)}/`;
 }
 
-async function signedUrl(
+/** What a link says beside the address of what it opens. */
+export function downloadParams({ format, filename }: Pick<z.infer<typeof LinkRequest>, 'format' | 'filename'>) {
+  const params = new URLSearchParams();
+  if (format) params.set('format', format);
+  if (filename !== undefined) params.set('filename', checkFilename(filename));
+  return params;
+}
+
+export async function signedUrl(
   c: AppContext,
   method: 'GET' | 'PUT' | 'POST',
   path: string,

@@ -9,10 +9,8 @@ import { APPEND_CODES, GONE_CODES, UploadStatusSchema } from './tus-openapi.ts';
 
 /** Creation names a file and the other requests an upload, at addresses of one form: OpenAPI has one path for both. */
 const path = '/uploads/{target}';
-const filename = z.object({
-  target: z
-    .string()
-    .openapi({ description: 'The filename. Must end in one of the allowed suffixes', example: 'web1.tar' }),
+const name = z.object({
+  target: z.string().openapi({ description: 'The name: a path of up to 16 segments', example: RECEIPT.name }),
 });
 const upload = z.object({
   target: z.string().openapi({ description: 'The id of the upload', example: UPLOAD_STATUS.upload_id }),
@@ -45,7 +43,7 @@ export function describeDraft(app: App): void {
     description: `draft-ietf-httpbis-resumable-upload, interop version ${DRAFT_INTEROP_VERSION}.`,
     tags,
     ...OPEN,
-    request: { params: filename },
+    request: { params: name },
     responses: {
       204: {
         description: 'See the headers',
@@ -63,7 +61,7 @@ export function describeDraft(app: App): void {
     tags,
     ...describedAccess('write', 'bearer'),
     request: {
-      params: filename,
+      params: name,
       query: UploadQuery,
       headers: z.object({ 'Upload-Complete': complete, 'Upload-Length': length }),
       body: { content: { 'application/octet-stream': binary } },

@@ -7,6 +7,7 @@ import type { App, AppContext } from '../app-env.ts';
 import { needs, uploadAccess } from '../auth.ts';
 import { checkIsNoForm, checkNotEncoded } from '../body-headers.ts';
 import { bytesField, completeField, DRAFT_INTEROP_VERSION, limitsField, PARTIAL_UPLOAD } from '../draft-headers.ts';
+import { decodeName } from '../name-path.ts';
 import { NothingHere } from '../problem.ts';
 import { DraftAppendQuery, UploadQuery } from '../request-schemas.ts';
 import {
@@ -74,7 +75,7 @@ export function resumableDraftRoutes(app: App): void {
     if (!c.get('services').config.resumableDraft) throw new NothingHere();
     await next();
   });
-  app.post('/uploads/:filename', needs('write'), create);
+  app.post('/uploads/*', needs('write'), create);
   // HEAD comes to the routes of GET.
   app.get('/uploads/:upload_id', retrieve);
   app.patch('/uploads/:upload_id', append);
@@ -103,7 +104,7 @@ async function create(c: AppContext): Promise<Response> {
   const isBare = pieceBytes(c) === 0 && !completes;
   if (isBare) checkNoDigests(chunkDigests(c));
   const { view, secret } = await createSession(c, {
-    filename: c.req.param('filename'),
+    name: decodeName(new URL(c.req.url).pathname.slice('/uploads/'.length)),
     content_type: c.req.header('content-type'),
     options: {},
     query: UploadQuery,

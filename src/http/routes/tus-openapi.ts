@@ -29,8 +29,9 @@ const creation = z.object({
   'Upload-Defer-Length': z.literal(1).optional().openapi({ description: 'The length follows in a later PATCH' }),
   'Upload-Metadata': z.string().openapi({
     description:
-      'Pairs of a key and a value in base64, separated by commas. `filename` is required. `filetype`, `job_id`, ' +
-      '`level`, `compression`, `sha256`, `recipient` and `allow_empty` mean what they mean for PUT /backup/upload; ' +
+      'Pairs of a key and a value in base64, separated by commas. `name` or `filename`, which is a path too, is required; ' +
+      '`name` counts if both are there. `filetype`, `job_id`, `level`, `compression`, `sha256`, `recipient`, `expires_in`, ' +
+      '`expires_at`, `require` and `allow_empty` mean what they mean for PUT /backup/upload; ' +
       '`content_encoding` is its Content-Encoding, of the whole file. HEAD returns the header as it was sent',
     example: 'filename d2ViMS50YXI=',
   }),
@@ -49,11 +50,12 @@ export const UploadStatusSchema = z
     upload_id: z.string(),
     backup_id: z.string(),
     job_id: z.string(),
+    name: z.string(),
     filename: z.string(),
     offset: bytes.openapi({ description: 'Bytes that are durable' }),
     length: bytes.nullable().openapi({ description: 'null: not known yet' }),
     phase: z.enum(['receiving', 'storing', 'verifying', 'done', 'failed']),
-    expires_at: z.string().openapi({ format: 'date-time' }),
+    expires_at: z.string().openapi({ format: 'date-time', description: 'When the upload expires, not its backup' }),
     receipt: z.union([ReceiptSchema, z.null()]).openapi({
       description: 'The receipt once the phase is `done`; null again after the backup was deleted',
     }),

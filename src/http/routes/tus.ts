@@ -30,6 +30,7 @@ import {
   TUS_VERSION,
   textOf,
 } from '../tus-headers.ts';
+import { oneName } from '../upload-order.ts';
 import { UnknownOption } from '../validation.ts';
 import { describeTus, listUploads } from './tus-openapi.ts';
 
@@ -101,7 +102,7 @@ async function create(c: AppContext): Promise<Response> {
   if (!withPiece) checkNoDigests(digests);
   const named = (key: string) => textOf(metadata, key);
   const { view, secret } = await createSession(c, {
-    filename: c.req.query('filename') ?? named('filename') ?? named('name'),
+    name: oneName(c.req.query(), 'invalid-option') ?? named('name') ?? named('filename'),
     content_type: named('filetype'),
     options: Object.fromEntries(UPLOAD_OPTION_NAMES.map((name) => [name, named(name)])),
     query: TusQuery,

@@ -1,5 +1,6 @@
-import { createRoute, z } from '@hono/zod-openapi';
+import { createRoute } from '@hono/zod-openapi';
 import { parseContentEncoding } from '../../codec/content-encoding.ts';
+import { formFilename } from '../../ingest/backup-name.ts';
 import { type UploadOrder, upload } from '../../ingest/upload.ts';
 import { openForm } from '../../ingest/upload-form.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -7,10 +8,11 @@ import type { App, AppContext } from '../app-env.ts';
 import { needsOrLink } from '../auth.ts';
 import { checkIsNoForm, checkIsWhole, checkNotEncoded } from '../body-headers.ts';
 import { RECEIPT } from '../examples.ts';
+import { decodeName } from '../name-path.ts';
 import { forToken, forTokenOrLink, header, json, problems, UPLOAD_CODES } from '../openapi.ts';
 import { orTellJob } from '../or-tell-job.ts';
 import { checkedBody, contentLength } from '../request-body.ts';
-import { LinkUploadQuery, UploadQuery } from '../request-schemas.ts';
+import { FormUploadQuery, LinkUploadQuery, NameParam, UploadQuery } from '../request-schemas.ts';
 import { ReceiptSchema } from '../response-schemas.ts';
 import { beginTransfer } from '../transfers.ts';
 import { orderOf, uploadOptionsOf, withLink } from '../upload-order.ts';
@@ -27,11 +29,13 @@ const postUpload = createRoute({
   path: '/backup/upload',
   operationId: 'uploadForm',
   summary: 'Upload a file as a form',
-  description: 'One file part named `file`. Options go into the query, or into form fields before the file.',
+  description:
+    'One file part named `file`, whose filename is the name of the backup unless the option `name` is given. Options go ' +
+    'into the query, or into form fields before the file.',
   tags: ['Uploads'],
   ...forToken('write'),
   request: {
-    query: UploadQuery,
+    query: FormUploadQuery,
     // A plain schema, not a validator: nothing may read the body but the form parser.
     body: {
       required: true,
@@ -47,21 +51,18 @@ const postUpload = createRoute({
 
 const putUpload = createRoute({
   method: 'put',
-  path: '/backup/upload/{filename}',
+  path: '/backup/upload/{name}',
   operationId: 'uploadFile',
   summary: 'Upload a file as the raw body',
   description:
+    'The rest of the path is the name: a path of up to 16 segments. Uploading a name again makes a new version. ' +
     'With or without Content-Length. A signed upload link is such a URL, for one upload. `Content-Encoding: zstd`, `gzip`, or ' +
     'one over the other says that the body is an encoding of the file: it is decoded, and the receipt is that of the file. ' +
     '`Content-MD5`, `Content-Digest` and `Repr-Digest` are compared with the bytes as sent.',
   tags: ['Uploads'],
   ...forTokenOrLink('write'),
   request: {
-    params: z.object({
-      filename: z
-        .string()
-        .openapi({ description: 'Of any suffix, unless ALLOWED_SUFFIXES restricts them', example: 'web1.tar' }),
-    }),
+    params: NameParam,
     query: LinkUploadQuery,
     body: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
   },
@@ -71,7 +72,7 @@ const putUpload = createRoute({
 class NoName extends VaultError {
   constructor() {
     super(
-      'invalid-filename',
+      'invalid-name',
       'The URL has no name. Add a slash, to which curl appends the name of the file, or a name: /backup/upload/site.tar.',
     );
   }
@@ -107,7 +108,7 @@ export function uploadRoutes(app: App): void {
       const options = uploadOptionsOf(queryText(c));
       const codings = parseContentEncoding(headers.get('content-encoding'));
       const body = checkedBody(c);
-      return { body, order: orderOf(c, decodePath(name), options, c.req.header('content-type'), codings) };
+      return { body, order: orderOf(c, decodeName(name), options, c.req.header('content-type'), codings) };
     });
     const total = contentLength(c);
     const ending = async () => {
@@ -124,9 +125,11 @@ async function storeForm(c: AppContext, body: ReturnType<typeof checkedBody>) {
   const form = await orTellJob(c, 'upload', c.req.query('job_id'), () =>
     openForm(body.pieces, c.req.header('content-type') ?? '', contentLength(c)),
   );
-  const order = await orTellJob(c, 'upload', c.req.query('job_id') ?? form.fields.job_id, () =>
-    orderOf(c, form.file.filename, joinOptions(queryText(c), form.fields), form.file.contentType, []),
-  );
+  const order = await orTellJob(c, 'upload', c.req.query('job_id') ?? form.fields.job_id, () => {
+    const { name, ...options } = joinOptions(queryText(c), form.fields);
+    checkOptions({ name, ...options }, FormUploadQuery);
+    return orderOf(c, name ?? formFilename(form.file.filename), options, form.file.contentType, []);
+  });
   return store(c, {
     ...order,
     total: form.file.expectedBytes,
@@ -147,13 +150,4 @@ async function store(c: AppContext, order: UploadOrder) {
   const backup = await running;
   const receipt = { message: 'Upload successful', ...backupView(backup) };
   return c.json(receipt, 201, { location: `/backup/${backup.backup_id}` });
-}
-
-/** A name that is not valid percent-encoding is taken as it stands. */
-function decodePath(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
 }

@@ -21,6 +21,7 @@ import { dataKey } from '../../store/object-keys.ts';
 import type { ObjectStore, OpenUpload } from '../../store/object-store.ts';
 import { readWhole } from '../../store/resuming-read.ts';
 import { StoredDataLost } from '../../store/stored-data-lost.ts';
+import { expiresAt } from '../expiry.ts';
 import { type IndexBounds, MemberIndexing, membersInto } from '../member-indexing.ts';
 import { ChecksumMismatch, checkArchive } from '../upload.ts';
 import type { StoredObject, UploadRecord } from './upload-record.ts';
@@ -81,7 +82,7 @@ async function readInto(
   onRead: (bytes: number) => void,
   noteOpen: (open: OpenUpload) => Promise<void>,
 ): Promise<Backup> {
-  const { backup_id, job_id, filename, content_type, written } = record;
+  const { backup_id, job_id, name, filename, content_type, written } = record;
   const storedDigest = sha256Digest();
   const contentDigest = sha256Digest();
   const sentDigests = new DigestCheck(record.sent_digests);
@@ -122,6 +123,7 @@ async function readInto(
   return {
     backup_id,
     job_id,
+    name,
     filename,
     content_type,
     file_size: bytes,
@@ -132,6 +134,8 @@ async function readInto(
     encryption,
     archive,
     created_at: stored.stored_at,
+    created_by: record.token_id,
+    expires_at: expiresAt(record.expiry, stored.stored_at),
     verified_at: null,
     damage: null,
   };

@@ -32,7 +32,9 @@ export class SessionStore {
   }
 
   get record(): UploadRecord | null {
-    return this.#storage.kv.get<UploadRecord>('record') ?? null;
+    const record = this.#storage.kv.get<UploadRecord>('record');
+    // An upload that began before names were paths and backups could expire.
+    return record ? { ...record, name: record.name ?? record.filename, expiry: record.expiry ?? null } : null;
   }
 
   /** The record of a session that was created. */

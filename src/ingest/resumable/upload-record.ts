@@ -12,12 +12,15 @@ import type { ExpectedDigest } from '../../codec/digest.ts';
 import { type ErrorCode, VaultError } from '../../shared/errors.ts';
 import { SESSION_KEPT_MS } from '../../shared/limits.ts';
 import type { OpenUpload } from '../../store/object-store.ts';
+import type { Expiry } from '../expiry.ts';
 
 /** What was ordered when the upload was created; it never changes. Times are milliseconds since the epoch. */
 export interface SessionOrder {
   /** Also the name of the upload itself. */
   readonly backup_id: string;
   readonly job_id: string;
+  readonly name: string;
+  /** The last segment of the name. */
   readonly filename: string;
   readonly content_type: string;
   readonly level: number;
@@ -40,6 +43,8 @@ export interface SessionOrder {
   readonly allow_empty: boolean;
   /** Whether the file must be an archive that can be read to its end. */
   readonly require_archive: boolean;
+  /** When the backup expires; null: it does not. */
+  readonly expiry: Expiry | null;
   /** The cap of this upload, in bytes of content. */
   readonly max_bytes: number;
   /** What the sender's protocol wants back as it came. */
@@ -50,6 +55,7 @@ export interface SessionOrder {
   /** Of that token. */
   readonly token_id: string | null;
   readonly created_at: number;
+  /** When the upload itself expires. */
   readonly expires_at: number;
 }
 

@@ -48,6 +48,7 @@ export type SessionAccess = { readonly kind: 'granted' } | { readonly kind: 'has
 export interface SessionView {
   readonly backup_id: string;
   readonly job_id: string;
+  readonly name: string;
   readonly filename: string;
   /** Bytes that are durable. */
   readonly offset: number;
@@ -417,6 +418,6 @@ async function answered(work: () => Promise<UploadRecord>): Promise<SessionAnswe
 }
 
 function viewOf(record: UploadRecord): SessionView {
-  const { backup_id, job_id, filename, written, length, phase, expires_at, client_metadata } = record;
-  return { backup_id, job_id, filename, offset: written.offset, length, phase, expires_at, client_metadata };
+  const { backup_id, job_id, name, filename, written, length, phase, expires_at, client_metadata } = record;
+  return { backup_id, job_id, name, filename, offset: written.offset, length, phase, expires_at, client_metadata };
 }

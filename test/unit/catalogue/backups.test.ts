@@ -3,14 +3,15 @@ import { afterEach, describe, expect, it } from 'vitest';
 import {
   type Backup,
   getBackup,
+  getLatest,
   insertBackup,
-  listBackups,
+  listExpired,
   listedAmong,
   recordVerification,
   upsertBackups,
 } from '../../../src/catalogue/backups.ts';
 import { deleteBackups, deleteUnlisted, purgeDeleted } from '../../../src/catalogue/deleted-backups.ts';
-import { InvalidCursor } from '../../../src/catalogue/pages.ts';
+import { listBackups } from '../../../src/catalogue/list-backups.ts';
 
 const db = env.CATALOGUE;
 
@@ -23,6 +24,7 @@ function backup(n: number, over: Partial<Backup> = {}): Backup {
   return {
     backup_id: id(n),
     job_id: 'nightly',
+    name: `web1/site-${n}.tar`,
     filename: `site-${n}.tar`,
     content_type: 'application/x-tar',
     file_size: 10 * 1024 ** 3,
@@ -33,6 +35,8 @@ function backup(n: number, over: Partial<Backup> = {}): Backup {
     encryption: null,
     archive: null,
     created_at: '2026-11-23T07:30:00.000Z',
+    created_by: 'admin',
+    expires_at: null,
     verified_at: null,
     damage: null,
     ...over,
@@ -96,6 +100,9 @@ describe('one backup', () => {
       .bind(id(1))
       .run();
     expect(await getBackup(db, id(1))).toMatchObject({
+      name: 'f',
+      created_by: null,
+      expires_at: null,
       encryption: null,
       archive: null,
       verified_at: null,
@@ -149,77 +156,46 @@ describe('many backups at once', () => {
   });
 });
 
-describe('the list', () => {
-  it.each([1, 2, 3, 4, 6, 7, 8, 100])('gives all, newest first, each once, in pages of %i', async (limit) => {
-    await upsertBackups(
-      db,
-      [3, 1, 7, 2, 6, 5, 4].map((n) => backup(n)),
-    );
-    const seen: string[] = [];
-    let cursor: string | null = null;
-    do {
-      const page: Awaited<ReturnType<typeof listBackups>> = await listBackups(db, { cursor, limit });
-      expect(page.backups.length).toBeLessThanOrEqual(limit);
-      expect(page.backups.length).toBeGreaterThan(0);
-      seen.push(...page.backups.map((b) => b.backup_id));
-      cursor = page.cursor;
-    } while (cursor);
-    expect(seen).toEqual([7, 6, 5, 4, 3, 2, 1].map(id));
+describe('a backup that expires', () => {
+  const expires_at = '2026-11-24T07:30:00.000Z';
+  const before = Date.parse(expires_at) - 1;
+
+  it('is there until then and not afterwards, and is deleted only afterwards', async () => {
+    await upsertBackups(db, [backup(1, { expires_at }), backup(2)]);
+    expect(await getBackup(db, id(1), before)).toEqual(backup(1, { expires_at }));
+    expect(await getBackup(db, id(1), before + 1)).toBeNull();
+    expect(await listExpired(db, before, 10)).toEqual([]);
+    expect(await listExpired(db, before + 1, 10)).toEqual([id(1)]);
+    expect(await listedAmong(db, [id(1), id(2)])).toEqual(new Set([id(1), id(2)]));
   });
 
-  it('goes on where it was when the row at the cursor has been deleted and newer ones have come', async () => {
+  it('is listed for deletion in the order of expiry', async () => {
+    const day = (n: number) => `2026-11-0${n}T00:00:00.000Z`;
     await upsertBackups(
       db,
-      [1, 2, 3, 4].map((n) => backup(n)),
+      [3, 1, 2].map((n) => backup(n, { expires_at: day(4 - n) })),
     );
-    const { cursor } = await listBackups(db, { limit: 2 });
-    await deleteBackups(db, [id(3)], 'now');
-    await insertBackup(db, backup(5));
-    const next = await listBackups(db, { limit: 2, cursor });
-    expect(next.backups.map((b) => b.backup_id)).toEqual([id(2), id(1)]);
-    expect(next.cursor).toBeNull();
+    expect(await listExpired(db, before, 2)).toEqual([id(3), id(2)]);
   });
+});
 
-  it.each([
-    ['site', ['site.tar', 'site_b.tar', 'siteXb.tar']],
-    ['site_', ['site_b.tar']],
-    ['SITE', ['SITE.tar']],
-    ['%', ['%.tar']],
-    ['*', []],
-    ['[s]', []],
-    ['ite', []],
-    ['é', ['été.tar']],
-    ['🧊', ['🧊.tar']],
-    ['site.tar', ['site.tar']],
-    ['site.tar.gz', []],
-    ["'; DROP TABLE backups; --", []],
-    ['site\0', []],
-    ['', ['site.tar', 'site_b.tar', 'siteXb.tar', 'SITE.tar', '%.tar', 'été.tar', '🧊.tar']],
-  ])('takes the prefix %j letter by letter', async (prefix, names) => {
-    const all = ['site.tar', 'site_b.tar', 'siteXb.tar', 'SITE.tar', '%.tar', 'été.tar', '🧊.tar'];
+describe('the latest version of a name', () => {
+  const found_at = '2026-11-24T07:30:00.000Z';
+  const damage = { found_at, reason: 'x', frame: null, offset: null };
+
+  it('is the newest that is neither damaged nor expired', async () => {
+    const name = 'web1/etc.tar';
     await upsertBackups(
       db,
-      all.map((filename, n) => backup(100 - n, { filename })),
+      [1, 2, 3, 4].map((n) => backup(n, { name, expires_at: n === 3 ? found_at : null })),
     );
-    const { backups } = await listBackups(db, { prefix, limit: 100 });
-    expect(backups.map((b) => b.filename)).toEqual(names);
+    await insertBackup(db, backup(9, { name: 'web1/etc.tar.gz' }));
+    await recordVerification(db, id(4), { verified_at: null, damage });
+    const expired = Date.parse(found_at);
+    expect((await getLatest(db, name, expired - 1))?.backup_id).toBe(id(3));
+    expect((await getLatest(db, name, expired))?.backup_id).toBe(id(2));
+    await recordVerification(db, id(4), { verified_at: found_at, damage: null });
+    expect((await getLatest(db, name, expired))?.backup_id).toBe(id(4));
+    expect(await getLatest(db, 'etc.tar', expired)).toBeNull();
   });
-
-  it('pages within a prefix', async () => {
-    await upsertBackups(
-      db,
-      [1, 2, 3, 4, 5].map((n) => backup(n, { filename: n % 2 ? `odd-${n}` : `even-${n}` })),
-    );
-    const first = await listBackups(db, { prefix: 'odd', limit: 2 });
-    const second = await listBackups(db, { prefix: 'odd', limit: 2, cursor: first.cursor });
-    expect([...first.backups, ...second.backups].map((b) => b.filename)).toEqual(['odd-5', 'odd-3', 'odd-1']);
-    expect(second.cursor).toBeNull();
-  });
-
-  it.each(['x', '!', 'AAAA', btoa('01jc0000000000000000000000'), btoa(`${id(1)}0`), '_w', `${btoa(id(1))} `])(
-    'refuses the cursor %j',
-    async (cursor) => {
-      await expect(listBackups(db, { cursor, limit: 1 })).rejects.toThrow(InvalidCursor);
-    },
-  );
 });

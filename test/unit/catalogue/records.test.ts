@@ -154,6 +154,7 @@ describe('pages for export', () => {
     (_, n): Backup => ({
       backup_id: `01JC000000000000000000000${n}`,
       job_id: `job-${n}`,
+      name: `web${n}/${n}.tar`,
       filename: `${n}.tar`,
       content_type: 'application/x-tar',
       file_size: n,
@@ -164,6 +165,8 @@ describe('pages for export', () => {
       encryption: n % 2 ? null : { format: 'age', by: 'vault', recipients: ['age1x'] },
       archive: n % 3 ? null : { format: 'tar', members: n, stopped: null },
       created_at: '2026-11-23T07:30:00.000Z',
+      created_by: n % 2 ? null : 'admin',
+      expires_at: n % 2 ? null : '2999-01-01T00:00:00.000Z',
       verified_at: null,
       damage: null,
     }),
@@ -179,6 +182,14 @@ describe('pages for export', () => {
       after = page.after;
     } while (after !== null);
     expect(seen).toEqual(backups);
+  });
+
+  it('leave out backups that have expired', async () => {
+    const [first, second] = backups.map((backup) => ({ ...backup, expires_at: '2026-01-01T00:00:00.000Z' }));
+    if (!first || !second) throw new Error('there are seven');
+    await upsertBackups(db, [first, { ...second, expires_at: null }]);
+    const { rows } = await exportPage(db, 'backups', null, 2);
+    expect(rows.map(({ key }) => key)).toEqual([second.backup_id, backups[2]?.backup_id]);
   });
 
   it('give runs by their ids', async () => {

@@ -25,6 +25,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
   return {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     token_id: null,
@@ -35,6 +36,7 @@ function order(content: AsyncIterable<Uint8Array>, more: Partial<UploadOrder> = 
     recipients: null,
     allow_empty: true,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

@@ -34,6 +34,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
   return {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     token_id: null,
@@ -44,6 +45,7 @@ function order(content: Pieces, more: Partial<UploadOrder> = {}): UploadOrder {
     recipients: null,
     allow_empty: false,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     total: 0,
     exact: false,

@@ -85,6 +85,7 @@ async function encoded(engine: ZstdEngine, content: Uint8Array<ArrayBuffer>, fra
   const backup: Backup = {
     backup_id: ID,
     job_id: ID,
+    name: 'a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     file_size: content.length,
@@ -95,6 +96,8 @@ async function encoded(engine: ZstdEngine, content: Uint8Array<ArrayBuffer>, fra
     encryption: null,
     archive: null,
     created_at: '2026-11-24T00:00:00.000Z',
+    created_by: null,
+    expires_at: null,
     verified_at: null,
     damage: null,
   };

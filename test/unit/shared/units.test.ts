@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseDuration, parseFlag, parseSize } from '../../../src/shared/units.ts';
+import { parseDuration, parseFlag, parseSize, parseTime } from '../../../src/shared/units.ts';
 
 describe('sizes', () => {
   it.each([
@@ -46,5 +46,38 @@ describe('flags', () => {
   it('are true, false, 1 and 0 in lower case, and nothing else', () => {
     expect(['true', '1', 'false', '0'].map(parseFlag)).toEqual([true, true, false, false]);
     for (const text of ['TRUE', 'yes', 'on', '', '2', ' 1']) expect(parseFlag(text)).toBeNull();
+  });
+});
+
+describe('a time', () => {
+  it.each([
+    ['2026-11-24', '2026-11-24T00:00:00.000Z'],
+    ['2026-11-24T07:30:00Z', '2026-11-24T07:30:00.000Z'],
+    ['2026-11-24T07:30:00.123456Z', '2026-11-24T07:30:00.123Z'],
+    ['2026-11-24T00:30:00+01:00', '2026-11-23T23:30:00.000Z'],
+    ['2024-02-29', '2024-02-29T00:00:00.000Z'],
+    ['0001-01-01', '0001-01-01T00:00:00.000Z'],
+  ])('%s is %s', (text, time) => {
+    expect(new Date(parseTime(text) ?? Number.NaN).toISOString()).toBe(time);
+  });
+
+  it.each([
+    [''],
+    ['now'],
+    ['2026'],
+    ['2026-11'],
+    ['2026-02-30'],
+    ['2026-13-01'],
+    ['26-11-24'],
+    ['2026-11-24T07:30'],
+    ['2026-11-24T07:30:00'],
+    ['2026-11-24 07:30:00Z'],
+    ['2026-11-24T25:00:00Z'],
+    ['2026-11-24T07:30:00 01:00'],
+    [' 2026-11-24'],
+    ['1700000000'],
+    ['+012026-11-24'],
+  ])('%j is none', (text) => {
+    expect(parseTime(text)).toBeNull();
   });
 });

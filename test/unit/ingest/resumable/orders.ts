@@ -16,6 +16,7 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
   return {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     token_id: null,
@@ -29,6 +30,7 @@ export function orderOf(more: Partial<SessionOrder> = {}): SessionOrder {
     sent_digests: [],
     allow_empty: true,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     client_metadata: null,
     secret_hash: 'aa'.repeat(32),

@@ -67,11 +67,12 @@ describe.each(FORMS)('what is stored (%s)', (_, order) => {
   it('is told by its receipt', () =>
     stored(content, order, async ({ writers, object, key, back }) => {
       const seen: number[] = [];
-      const { backup_id, job_id, filename, content_type } = writers.order;
+      const { backup_id, job_id, name, filename, content_type } = writers.order;
       const at = await bytesAt(key);
       expect(await back(env.VAULT, (bytes) => seen.push(bytes))).toEqual({
         backup_id,
         job_id,
+        name,
         filename,
         content_type,
         file_size: content.length,
@@ -82,6 +83,8 @@ describe.each(FORMS)('what is stored (%s)', (_, order) => {
         encryption: order.recipients ? { format: 'age', by: 'vault', recipients: [recipient] } : null,
         archive: null,
         created_at: object.stored_at,
+        created_by: null,
+        expires_at: null,
         verified_at: null,
         damage: null,
       });
@@ -234,6 +237,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
   return upload(services(env), {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.tar',
     filename: 'a.tar',
     content_type: 'application/x-tar',
     token_id: null,
@@ -244,6 +248,7 @@ function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promise<Back
     recipients: null,
     allow_empty: false,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,

@@ -229,6 +229,7 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
   await upload(services(env), {
     backup_id,
     job_id: backup_id,
+    name: 'a/a.bin',
     filename: 'a.bin',
     content_type: 'application/octet-stream',
     token_id: null,
@@ -239,6 +240,7 @@ async function uploaded(bytes: Uint8Array, compression: 'none' | 'zstd'): Promis
     recipients: null,
     allow_empty: false,
     require_archive: false,
+    expiry: null,
     max_bytes: 64 * MIB,
     total: bytes.length,
     exact: true,
