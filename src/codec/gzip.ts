@@ -42,14 +42,18 @@ export class GzipTooLarge extends VaultError {
 /**
  * Content as one gzip member. What a piece of input gives is given before the next is pulled, which CompressionStream
  * does not promise: there a slow reader's output queues up.
+ *
+ * @param othersWait whether other transfers share the isolate. Compressing takes most of a second for 50 MB, and without a
+ *   pause a reader that takes all at once leaves them no time before its end
  */
-export function gzipEncode(): Stage {
+export function gzipEncode(othersWait: () => boolean = () => false): Stage {
   return async function* gzipEncoded(source) {
     const gzip = new PushTransform(createGzip({ level: GZIP_LEVEL, chunkSize: CHUNK_BYTES }));
     try {
       for await (const piece of source) {
         for (let at = 0; at < piece.length; at += GZIP_PIECE_BYTES) {
           yield* await gzip.push(piece.subarray(at, at + GZIP_PIECE_BYTES));
+          if (othersWait()) await scheduler.wait(1);
         }
       }
       yield* await gzip.finish();

@@ -19,8 +19,8 @@ export function decompress(
   return zstdDecode(options);
 }
 
-export function gzip(): StageOf<[], ['gzip']> {
-  return gzipEncode();
+export function gzip(othersWait?: () => boolean): StageOf<[], ['gzip']> {
+  return gzipEncode(othersWait);
 }
 
 /** Into an age file, for whoever has the identity of one of the recipients. What is encrypted can be compressed no more. */

@@ -30,6 +30,8 @@ export type KnownPoints = LRUCache<string, SeekPoints>;
 
 export interface DownloadDeps extends DeliveryDeps {
   readonly points: KnownPoints;
+  /** The transfers of the isolate, this one among them. */
+  readonly transfers: { readonly count: number };
 }
 
 export interface DownloadOrder {
@@ -58,7 +60,9 @@ export function openDownload(
     if (representation.way === 'stored') return stored(span ?? { offset: 0, length: backup.stored_size });
     const patient: Patience = (read) => patientReader(read, patienceOf(deps, holder, signal));
     if (representation.way === 'decoded' && span) return rangeOf(deps, backup, span, signal, patient);
-    return unwrapped(deps, backup, representation.way, identity, signal, patient);
+    const content = unwrapped(deps, backup, representation.way, identity, signal, patient);
+    const othersWait = () => deps.transfers.count > 1;
+    return representation.way === 'gzip' ? pipeline(content).through(gzip(othersWait)) : content;
   };
   return openBody(deps.readerLimits, { log: brokenDownload(backup), length, pieces }, keepAlive);
 }
@@ -135,8 +139,7 @@ async function* unwrapped(
   if (encryption?.by === 'sender' && identity !== null) {
     return yield* retold(openedBySender(read, contentBytes, identity), asSent);
   }
-  const content = read({ offset: 0, length: contentBytes });
-  yield* way === 'gzip' ? pipeline(content).through(gzip()) : content;
+  yield* read({ offset: 0, length: contentBytes });
 }
 
 async function* openedBySender(

@@ -22,6 +22,13 @@ export class TooManyTransfers extends VaultError {
 export class HolderLimit {
   readonly #places = new Map<string, Set<{ seenAt: number }>>();
 
+  /** Places that are taken. */
+  get count(): number {
+    let count = 0;
+    for (const places of this.#places.values()) count += places.size;
+    return count;
+  }
+
   /**
    * Takes a place of `holder`, a token or a link. Throws {@link TooManyTransfers} where it has `most`.
    */

@@ -1,12 +1,30 @@
 import { deflateRawSync, gunzipSync, gzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { sha256Digest } from '../../../src/codec/digest.ts';
 import { gunzip, gzipEncode, MalformedGzip } from '../../../src/codec/gzip.ts';
 import { concat, hex, sha256, utf8 } from '../../../src/shared/bytes.ts';
-import { MIB } from '../../../src/shared/limits.ts';
+import { GZIP_PIECE_BYTES, MIB } from '../../../src/shared/limits.ts';
 import { chunked, collect, firstDifference, noise, run, text } from './bytes.ts';
 
 describe('gzipEncode', () => {
+  it('pauses between slices only while other transfers share the isolate', async () => {
+    const content = text(1_000_000);
+    const pauses = vi.spyOn(scheduler, 'wait');
+    await run(
+      gzipEncode(() => false),
+      content,
+      content.length,
+    );
+    expect(pauses).not.toHaveBeenCalled();
+    await run(
+      gzipEncode(() => true),
+      content,
+      content.length,
+    );
+    expect(pauses.mock.calls.length).toBe(Math.ceil(content.length / GZIP_PIECE_BYTES));
+    pauses.mockRestore();
+  });
+
   test.each([0, 1, 100_000, 3_000_000])('writes %i bytes that gunzip brings back', async (bytes) => {
     for (const content of [text(bytes), noise(bytes)]) {
       for (const chunkBytes of [50_000, 1_000_000]) {

@@ -11,6 +11,7 @@ import { type DownloadDeps, openDownload } from '../../../src/delivery/download.
 import { openMember } from '../../../src/delivery/member.ts';
 import { representationOf } from '../../../src/delivery/representation.ts';
 import { utf8 } from '../../../src/shared/bytes.ts';
+import { HolderLimit } from '../../../src/shared/holder-limit.ts';
 import { isolateMemory } from '../../../src/shared/isolate-memory.ts';
 import type { ByteSpan, SeekPoints } from '../../../src/shared/seek-points.ts';
 import type { ByteStream } from '../../../src/shared/streams.ts';
@@ -24,6 +25,7 @@ export function roomsOver(bucket: R2Bucket, engine: ZstdEngine = nativeEngine): 
     store: new ObjectStore(bucket),
     engine,
     memory: isolateMemory(),
+    transfers: new HolderLimit(),
     readerLimits: { idleMs: 60_000, minRate: 1 },
     indexes: new LRUCache<string, MemberIndex>({ max: 10 }),
     points: new LRUCache<string, SeekPoints>({ max: 10 }),

@@ -297,7 +297,10 @@ describe('the end', () => {
     const id = await created(1000);
     await append(id, 0, 1000);
     const nothing = new Sender().end();
-    expect(await uploads.append(id, GRANTED, pieceAt(1000), nothing.body)).toMatchObject({ offset: 1000, phase: 'done' });
+    expect(await uploads.append(id, GRANTED, pieceAt(1000), nothing.body)).toMatchObject({
+      offset: 1000,
+      phase: 'done',
+    });
     const more = new Sender().send(content.slice(0, 1)).end();
     expect(await failureOf(uploads.append(id, GRANTED, pieceAt(1000), more.body))).toMatchObject({
       code: 'file-too-large',
