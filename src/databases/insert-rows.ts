@@ -191,15 +191,26 @@ export class RowInsertion<T extends JsonRow> {
       if (!(await this.#transact([rows]))) return this.#accept(rows);
       const refused = await this.#faultsBesideReferences(rows);
       const kept = rows.filter((row) => !refused.has(row));
-      const orphans = await this.#unmet(kept);
+      const orphans = await this.#orphans(kept, refused);
       if (orphans.size > 0) {
         // Without these, a row that was refused because of them may be written.
         giveUp(orphans);
         continue;
       }
-      for (const [row, reason] of refused) this.#options.onRefused(row.row, reason);
+      for (const [row, { reason }] of refused) this.#options.onRefused(row.row, reason);
       return this.#writeInPasses(kept);
     }
+  }
+
+  /**
+   * Rows that refer to none that is kept. First only those that refer to no twin of a kept row either: without them that
+   * twin may be written in the place of one of them.
+   */
+  async #orphans(kept: readonly Ready<T>[], refused: ReadonlyMap<Ready<T>, Refusal>): Promise<ReadonlySet<Ready<T>>> {
+    const given = new Set(this.#given);
+    for (const [row, { isTwin }] of refused) if (isTwin) for (const name of this.#links.givenBy(row)) given.add(name);
+    const sure = await this.#unmet(kept, given);
+    return sure.size > 0 ? sure : this.#unmet(kept);
   }
 
   /** Rows with all they refer to, as far as can be told: those that a statement of their own needs, in passes. */
@@ -230,15 +241,15 @@ export class RowInsertion<T extends JsonRow> {
   }
 
   /** The rows, in their order, that are refused for another reason than a reference, each with it. */
-  async #faultsBesideReferences(rows: readonly Ready<T>[]): Promise<Map<Ready<T>, string>> {
-    const faults = new Map<Ready<T>, string>();
+  async #faultsBesideReferences(rows: readonly Ready<T>[]): Promise<Map<Ready<T>, Refusal>> {
+    const faults = new Map<Ready<T>, Refusal>();
     const find = async (before: readonly Ready<T>[], part: readonly Ready<T>[]): Promise<readonly Ready<T>[]> => {
       const [first] = part;
       if (!first) return [];
       const refusal = await this.#tryWithoutReferences([...before, ...part]);
       if (!refusal) return part;
       if (part.length === 1) {
-        faults.set(first, refusal.reason);
+        faults.set(first, refusal);
         return [];
       }
       const middle = part.length >> 1;
@@ -249,8 +260,8 @@ export class RowInsertion<T extends JsonRow> {
     return faults;
   }
 
-  #unmet(rows: readonly Ready<T>[]): Promise<Set<Ready<T>>> {
-    return this.#links.unmet(rows, this.#given);
+  #unmet(rows: readonly Ready<T>[], given: ReadonlySet<string> = this.#given): Promise<Set<Ready<T>>> {
+    return this.#links.unmet(rows, given);
   }
 
   #accept(rows: readonly Ready<T>[]): void {

@@ -1,10 +1,9 @@
 /**
  * What makes rows of one document depend on each other: references of the table to itself, and keys that no two rows
- * share. Keys are compared as texts that are the same wherever SQLite may find the values equal, whatever the column's
- * affinity and collation ("1" and 1.0, "a" and "A"). Two that only look the same cost a row a moment of waiting, because
- * SQLite has the last word on every row.
+ * share. It is told from the values as the columns will hold them. SQLite has the last word on every row.
  */
 import { INSERT_JSON_BYTES } from '../shared/limits.ts';
+import { comparable, stored } from './comparable.ts';
 import type { Ready } from './row-statements.ts';
 import { type JsonRow, type RowValue, valuesOf } from './row-values.ts';
 import { type Column, literal, type Table } from './table.ts';
@@ -14,9 +13,15 @@ export interface QueryAllowance {
   take(statements: number): void;
 }
 
+/** Columns of which no two rows have the same values, each with the collation that compares them. */
+interface Key {
+  readonly columns: readonly Column[];
+  readonly collations: readonly string[];
+}
+
 interface Reference {
   readonly from: readonly Column[];
-  readonly to: readonly Column[];
+  readonly to: Key;
 }
 
 /** A row as others see it. Null where one of the values is NULL, or a default that only SQLite knows. */
@@ -46,22 +51,18 @@ interface ForeignKeyRow {
 interface UniqueRow {
   readonly name: string;
   readonly column: string | null;
+  readonly coll: string;
 }
 
 /** The references and keys of one table. */
 export class RowLinks<T extends JsonRow> {
   readonly #table: Table;
   readonly #references: readonly Reference[];
-  readonly #keys: readonly (readonly Column[])[];
+  readonly #keys: readonly Key[];
   readonly #queries: QueryAllowance;
   readonly #known = new WeakMap<Ready<T>, Links>();
 
-  private constructor(
-    table: Table,
-    queries: QueryAllowance,
-    references: readonly Reference[],
-    keys: readonly (readonly Column[])[],
-  ) {
+  private constructor(table: Table, queries: QueryAllowance, references: readonly Reference[], keys: readonly Key[]) {
     this.#table = table;
     this.#queries = queries;
     this.#references = references;
@@ -75,13 +76,13 @@ export class RowLinks<T extends JsonRow> {
         .bind(table.name),
       table.db
         .prepare(
-          `SELECT i.name, x.name AS "column" FROM pragma_index_list(?1) i, pragma_index_xinfo(i.name) x
+          `SELECT i.name, x.name AS "column", x.coll FROM pragma_index_list(?1) i, pragma_index_xinfo(i.name) x
             WHERE i."unique" = 1 AND x."key" = 1 ORDER BY i.seq, x.seqno`,
         )
         .bind(table.name),
     ]);
-    const references = referencesOf(table, (foreign?.results ?? []) as ForeignKeyRow[]);
-    return new RowLinks(table, queries, references, keysOf(table, (unique?.results ?? []) as UniqueRow[]));
+    const keys = keysOf(table, (unique?.results ?? []) as UniqueRow[]);
+    return new RowLinks(table, queries, referencesOf(table, keys, (foreign?.results ?? []) as ForeignKeyRow[]), keys);
   }
 
   /** Whether rows of the table may refer to each other. */
@@ -171,7 +172,7 @@ export class RowLinks<T extends JsonRow> {
   }
 
   #notInTableText(reference: number): string {
-    const equal = this.#references[reference]?.to.map(({ quoted }, place) => {
+    const equal = this.#references[reference]?.to.columns.map(({ quoted }, place) => {
       const text = `json_extract(given.value, ${literal(`$[${place}][1]`)})`;
       const kind = `json_extract(given.value, ${literal(`$[${place}][0]`)})`;
       return `parent.${quoted} = CASE ${kind} WHEN 'integer' THEN CAST(${text} AS INTEGER)
@@ -191,27 +192,34 @@ export class RowLinks<T extends JsonRow> {
   }
 
   #readLinks(row: Ready<T>): Links {
-    const involved = new Set([...this.#keys.flat(), ...this.#references.flatMap(({ from, to }) => [...from, ...to])]);
+    const involved = new Set([
+      ...this.#keys.flatMap(({ columns }) => columns),
+      ...this.#references.flatMap(({ from, to }) => [...from, ...to.columns]),
+    ]);
     const columns = row.columns.filter((column) => involved.has(column));
-    const read =
-      'values' in row.form
-        ? row.form.values.filter((_, place) => involved.has(row.columns[place] as Column))
-        : valuesOf(row.row, columns);
-    const values = new Map(columns.map((column, place) => [column, read[place] as RowValue]));
-    const textOf = (of: readonly Column[]): string | null => {
-      const texts = of.map((column) => comparable(values.get(column)));
+    const read = valuesOf(row.row, columns);
+    const values = new Map(columns.map((column, place) => [column, read[place] ?? NULL]));
+    const held = (column: Column) => stored(values.get(column) ?? NULL, column.affinity);
+    /** The values of the columns, as those of the key are compared. */
+    const textOf = (of: readonly Column[], key: Key): string | null => {
+      const texts = of.map((column, part) => {
+        const compared = stored(held(column), key.columns[part]?.affinity ?? 'blob');
+        return comparable(compared, key.collations[part] ?? 'BINARY');
+      });
       return texts.includes(null) ? null : JSON.stringify(texts);
     };
     return {
-      keys: this.#keys.map(textOf),
-      needs: this.#references.map(({ from }) => textOf(from)),
-      gives: this.#references.map(({ to }) => textOf(to)),
-      values: this.#references.map(({ from }) => from.map((column) => values.get(column) ?? { kind: 'null' })),
+      keys: this.#keys.map((key) => textOf(key.columns, key)),
+      needs: this.#references.map(({ from, to }) => textOf(from, to)),
+      gives: this.#references.map(({ to }) => textOf(to.columns, to)),
+      values: this.#references.map(({ from }) => from.map(held)),
     };
   }
 }
 
-function referencesOf(table: Table, rows: readonly ForeignKeyRow[]): Reference[] {
+const NULL = { kind: 'null' } as const;
+
+function referencesOf(table: Table, keys: readonly Key[], rows: readonly ForeignKeyRow[]): Reference[] {
   const byName = new Map(table.columns.map((column) => [column.name.toLowerCase(), column]));
   const own = rows.filter((row) => row.table.toLowerCase() === table.name.toLowerCase());
   const references: Reference[] = [];
@@ -222,18 +230,28 @@ function referencesOf(table: Table, rows: readonly ForeignKeyRow[]): Reference[]
       row.to === null ? (table.primaryKey[place] ?? []) : (byName.get(row.to.toLowerCase()) ?? []),
     );
     // A generated column has no value in a document, so SQLite alone knows what it refers to.
-    if (from.length === parts.length && to.length === parts.length) references.push({ from, to });
+    if (from.length !== parts.length || to.length !== parts.length) continue;
+    const key = keys.find(
+      ({ columns }) => columns.length === to.length && to.every((column) => columns.includes(column)),
+    );
+    const collations = to.map((column) => key?.collations[key.columns.indexOf(column)] ?? 'BINARY');
+    references.push({ from, to: { columns: to, collations } });
   }
   return references;
 }
 
 /** The primary key and unique indexes, without those over expressions and generated columns. */
-function keysOf(table: Table, rows: readonly UniqueRow[]): (readonly Column[])[] {
-  const keys: (readonly Column[])[] = table.primaryKey.length > 0 ? [table.primaryKey] : [];
+function keysOf(table: Table, rows: readonly UniqueRow[]): Key[] {
+  const keys: Key[] = [];
   for (const name of new Set(rows.map((row) => row.name))) {
     const parts = rows.filter((row) => row.name === name);
     const columns = parts.flatMap((row) => table.columns.find((column) => column.name === row.column) ?? []);
-    if (columns.length === parts.length) keys.push(columns);
+    if (columns.length === parts.length) keys.push({ columns, collations: parts.map(({ coll }) => coll) });
+  }
+  // An integer primary key is the rowid and has no index.
+  const [alias] = table.primaryKey;
+  if (alias && table.primaryKey.length === 1 && table.key.some(({ column }) => column === alias.name)) {
+    keys.push({ columns: [alias], collations: ['BINARY'] });
   }
   return keys;
 }
@@ -244,15 +262,6 @@ function named(texts: readonly (string | null)[]): string[] {
 
 function nameOf(place: number, text: string): string {
   return `${place}:${text}`;
-}
-
-const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/;
-
-function comparable(value: RowValue | undefined): string | null {
-  if (value === undefined || value.kind === 'null') return null;
-  if (value.kind === 'blob') return `x${value.bytes.toString('hex')}`;
-  const text = value.text.toLowerCase().trimEnd();
-  return NUMBER.test(text) ? String(Number(text)) : text;
 }
 
 /** As an array of its type and its text, which keeps the digits of a number. */

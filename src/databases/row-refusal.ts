@@ -20,6 +20,8 @@ const SENTENCES: readonly (readonly [RegExp, (table: Table, named: string) => st
 export interface Refusal {
   /** Other rows may take away the reason: the one that it refers to is not there yet. */
   readonly isReference: boolean;
+  /** Another row has its key, and may itself be refused later. */
+  readonly isTwin: boolean;
   /** For the person whose row it is. */
   readonly reason: string;
 }
@@ -29,7 +31,11 @@ export function refusalOf(table: Table, error: unknown): Refusal | null {
   const [, said, kind] = (error instanceof Error && REFUSED.exec(error.message)) || [];
   if (said === undefined) return null;
   const isReference = said === 'FOREIGN KEY constraint failed';
-  return { isReference, reason: kind === 'TOOBIG' ? TOO_LARGE : reasonOf(table, said) };
+  return {
+    isReference,
+    isTwin: said.startsWith('UNIQUE constraint failed'),
+    reason: kind === 'TOOBIG' ? TOO_LARGE : reasonOf(table, said),
+  };
 }
 
 const TOO_LARGE = 'it is larger than what the database holds in one row';

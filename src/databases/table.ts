@@ -5,6 +5,7 @@
 import { VaultError } from '../shared/errors.ts';
 import { D1_SQL_BYTES } from '../shared/limits.ts';
 import { shownName } from '../shared/shown-name.ts';
+import { type Affinity, affinityOf } from './comparable.ts';
 
 export interface Column {
   readonly name: string;
@@ -14,6 +15,7 @@ export interface Column {
   readonly member: string;
   /** NULL and a missing value are refused. */
   readonly required: boolean;
+  readonly affinity: Affinity;
   /** A value that is left out is another than NULL. */
   readonly hasDefault: boolean;
   /** It never holds more than a number: the rowid, or a numeric column of a STRICT table. */
@@ -156,6 +158,7 @@ function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnR
       quoted: identifier(row.name),
       member: PLAIN_MEMBER.test(row.name) ? row.name : standIn(place, names),
       required: row.notnull === 1 && !withDefault,
+      affinity: affinityOf(row.type, schema.strict === 1),
       hasDefault: row.dflt_value !== null,
       numeric: row === alias || (schema.strict === 1 && /^(INT|INTEGER|REAL)$/i.test(row.type)),
     };
