@@ -14,6 +14,10 @@ const secrets = {
   LINK_SIGNING_KEYS: 'k2:bmV3ZXN0LWtleS1uZXdlc3Qta2V5LW5ld2VzdC1rZXk,k1:b2xkZXIta2V5LW9sZGVyLWtleS1vbGRlci1rZXktMTE',
 };
 
+/** Random tests run these seeds instead of their own (bench/import-seeds.ts). */
+const { IMPORT_SEEDS, IMPORT_FIRST_SEED } = process.env;
+const seeds = { ...(IMPORT_SEEDS && { IMPORT_SEEDS }), ...(IMPORT_FIRST_SEED && { IMPORT_FIRST_SEED }) };
+
 function inRuntime(name: string, include: string[], bindings: Record<string, unknown>, exclude: string[] = []) {
   return {
     // Vite warns of source maps that packages do not ship.
@@ -96,7 +100,7 @@ export default defineConfig({
     // The vault logs each request: the report of a failing test shows its log, and a passing one shows none.
     silent: 'passed-only',
     projects: [
-      inRuntime('unit', ['test/unit/**/*.test.ts'], {}),
+      inRuntime('unit', ['test/unit/**/*.test.ts'], seeds),
       inRuntime('routes-native', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'native' }),
       inRuntime('routes-wasm', ['test/routes/**/*.test.ts'], { ZSTD_ENGINE: 'wasm' }, WITHOUT_ENGINE),
       inNode('layers', ['test/{layers,linear-time}.test.ts']),

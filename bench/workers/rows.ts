@@ -2,7 +2,7 @@
  * Rows of the sample's table, in and out, with less around them than the vault has: what import and export are measured
  * against. Rows go in as the vault writes them, out of a body or out of memory; pages are read by the vault's own queries.
  */
-import { insertRows } from '../../src/databases/insert-rows.ts';
+import { RowInsertion } from '../../src/databases/insert-rows.ts';
 import { type Page, readPage } from '../../src/databases/read-page.ts';
 import { openTable, type Table } from '../../src/databases/table.ts';
 import { type Env, services } from '../../src/services.ts';
@@ -20,7 +20,14 @@ import { jsonItems } from '../../src/transfer/json-items.ts';
 import type { JsonItem } from '../../src/transfer/json-scanner.ts';
 
 const BATCH = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
-const OPTIONS = { mode: 'insert', dryRun: false, queries: { take: () => undefined } } as const;
+const OPTIONS = {
+  mode: 'insert',
+  dryRun: false,
+  queries: { take: () => undefined },
+  onRefused(_: JsonItem, reason: string): never {
+    throw new Error(`a row was refused: ${reason}`);
+  },
+} as const;
 
 interface Query {
   readonly sql: string;
@@ -81,8 +88,15 @@ async function keep(request: Request): Promise<number> {
 async function write(db: D1Database, rows: AsyncIterable<JsonItem> | Iterable<JsonItem>, concurrency: number) {
   const table = await sampleTable(db);
   let written = 0;
-  const batches = parallelBatches(rows, BATCH, (batch) => insertRows(table, batch, OPTIONS), { concurrency });
-  for await (const inserted of batches) written += inserted.written;
+  const onWritten = (count: number) => {
+    written += count;
+  };
+  const work = async (batch: readonly JsonItem[]) => {
+    const insertion = await RowInsertion.begin<JsonItem>(table, { ...OPTIONS, onWritten });
+    await insertion.add(batch);
+    await insertion.end();
+  };
+  for await (const _ of parallelBatches(rows, BATCH, work, { concurrency }));
   return { written };
 }
 

@@ -4,17 +4,22 @@
  * own again, since the map is not kept in an index.
  */
 import type { ByteReader } from '../shared/byte-reader.ts';
-import { TAR_EXTENDED_BYTES, TAR_EXTENDED_HEADERS, TAR_PATH_BYTES } from '../shared/limits.ts';
+import { utf8 } from '../shared/bytes.ts';
+import { TAR_EXTENDED_BYTES, TAR_LINK_BYTES, TAR_PATH_BYTES } from '../shared/limits.ts';
 import type { Member, MemberType } from './member.ts';
 import {
-  addGlobalRecords,
-  addMemberRecords,
   type PaxLookUp,
   type PaxMember,
   type PaxValues,
   paxInteger,
   paxIntegerOr,
   paxTime,
+  recordsOfArchive,
+  recordsOfMember,
+  stepOverExtended,
+  type TakeRecord,
+  takeRecords,
+  takeRecordsOf,
 } from './pax-records.ts';
 import { BrokenTar } from './tar-errors.ts';
 import { BLOCK_BYTES, checkSize, paddedBytes, parseTarHeader, type TarHeader, untilNul } from './tar-header.ts';
@@ -53,13 +58,13 @@ interface EntryOptions {
 
 /**
  * Reads the next member's headers; of a {@link Gap} nothing is consumed but global headers before it. Throws
- * {@link BrokenTar} where headers began that are not whole or cannot be.
+ * {@link BrokenTar} where headers began that are not whole, or whose size is none. Anything else that is wrong with
+ * extended headers costs only what they say: the member's place is known.
  */
 export async function readTarEntry(reader: ByteReader, options: EntryOptions): Promise<TarEntry | Gap> {
   let headerOffset = reader.position;
   let extended: Extended | null = null;
-  let extendedBytes = 0;
-  for (let before = 0; before <= TAR_EXTENDED_HEADERS; before++) {
+  for (;;) {
     if (reader.held < BLOCK_BYTES) await reader.fill(BLOCK_BYTES);
     const header = readHeader(reader);
     if ('kind' in header) {
@@ -68,21 +73,16 @@ export async function readTarEntry(reader: ByteReader, options: EntryOptions): P
     }
     reader.consume(BLOCK_BYTES);
     if (!'gxXLK'.includes(header.typeflag)) return entryOf(reader, header, { ...options, extended, headerOffset });
-    extendedBytes += checkSize(header.size, "an extended header's size");
-    if (extendedBytes > TAR_EXTENDED_BYTES) {
-      throw new BrokenTar(`a member's extended headers have more than the ${TAR_EXTENDED_BYTES} bytes allowed`);
-    }
-    const data = await readExtended(reader, header.size);
+    const bytes = checkSize(header.size, "an extended header's size");
     if (header.typeflag === 'g') {
-      addGlobalRecords(data, options.globals);
+      await readRecords(reader, bytes, recordsOfArchive(options.globals));
       // It is the archive's, not the member's, unless it stands between the member's own.
       if (!extended) headerOffset = reader.position;
     } else {
       extended ??= noneExtended();
-      addExtended(extended, header.typeflag, data);
+      await readExtended(reader, bytes, header.typeflag, extended);
     }
   }
-  throw new BrokenTar(`a member has more than ${TAR_EXTENDED_HEADERS} extended headers`);
 }
 
 /** Whether a member, or the end, follows: what tells that the data a header speaks of are not there. */
@@ -104,30 +104,45 @@ function afterExtended(gap: Gap): string {
   return gap.kind === 'broken' ? "the header's checksum is wrong" : 'no member follows an extended header';
 }
 
-/** The data of an extended header, a view that is valid until the reader moves on. */
-async function readExtended(reader: ByteReader, size: number): Promise<Uint8Array> {
-  const padded = paddedBytes(size);
-  if (reader.held < padded) await reader.fill(padded);
-  if (reader.held < padded) throw new BrokenTar('the archive ends within an extended header');
-  const data = reader.buffered.subarray(0, size);
-  reader.consume(padded);
-  return data;
+async function readExtended(reader: ByteReader, bytes: number, typeflag: string, extended: Extended): Promise<void> {
+  if (typeflag === 'L') {
+    extended.longName = await readName(reader, bytes);
+  } else if (typeflag === 'K') {
+    extended.longLink = await readName(reader, bytes);
+  } else {
+    await readRecords(reader, bytes, recordsOfMember(extended.pax));
+    extended.hasPax = true;
+  }
+}
+
+async function readRecords(reader: ByteReader, bytes: number, take: TakeRecord): Promise<void> {
+  if (bytes > TAR_EXTENDED_BYTES) {
+    await takeRecordsOf(reader, bytes, take);
+    await stepOverExtended(reader, paddedBytes(bytes) - bytes);
+    return;
+  }
+  await fillExtended(reader, paddedBytes(bytes));
+  takeRecords(reader.buffered.subarray(0, bytes), take);
+  reader.consume(paddedBytes(bytes));
+}
+
+/** Reads a long name or link up to a NUL. Of one that is longer than a path may be, the beginning. */
+async function readName(reader: ByteReader, bytes: number): Promise<Uint8Array> {
+  const wanted = Math.min(bytes, TAR_PATH_BYTES);
+  await fillExtended(reader, wanted);
+  const name = untilNul(reader.buffered.subarray(0, wanted));
+  await stepOverExtended(reader, paddedBytes(bytes));
+  return name;
+}
+
+async function fillExtended(reader: ByteReader, bytes: number): Promise<void> {
+  if (reader.held < bytes) await reader.fill(bytes);
+  if (reader.held < bytes) throw new BrokenTar('the archive ends within an extended header');
 }
 
 function noneExtended(): Extended {
   const pax = { values: new Map(), sparsePairs: [] };
   return { pax, hasPax: false, longName: undefined, longLink: undefined };
-}
-
-function addExtended(extended: Extended, typeflag: string, data: Uint8Array): void {
-  if (typeflag === 'L') {
-    extended.longName = untilNul(data);
-  } else if (typeflag === 'K') {
-    extended.longLink = untilNul(data);
-  } else {
-    addMemberRecords(data, extended.pax);
-    extended.hasPax = true;
-  }
 }
 
 interface Context extends EntryOptions {
@@ -137,8 +152,7 @@ interface Context extends EntryOptions {
 
 async function entryOf(reader: ByteReader, header: TarHeader, context: Context): Promise<TarEntry> {
   const lookUp = paxLookUp(context);
-  const size = lookUp('size');
-  const told = checkSize(size ? paxInteger(size) : header.size, "the member's size");
+  const told = sizeOf(header, lookUp);
   if ('VMN'.includes(header.typeflag)) return { kind: 'entry', member: null, skipBytes: told, sparseMap: null };
 
   const { extended, keepsMap = false } = context;
@@ -149,10 +163,11 @@ async function entryOf(reader: ByteReader, header: TarHeader, context: Context):
   const skipBytes = type === 'file' ? told : await dataBytesOf(reader, type, told, header, context);
   const dataBytes = type === 'directory' ? 0 : skipBytes;
   const linkTarget = type === 'symlink' || type === 'hardlink' ? linkOf(header, extended, lookUp) : null;
+  const pathBytes = TAR_PATH_BYTES - (linkTarget?.length ?? 0);
   const member: Member = {
-    path: withoutSlashes(path),
+    path: withoutSlashes(path.subarray(0, pathBytes)),
     type: sparseMap ? 'sparse' : type,
-    size: sparseMap ? realSizeOf(header, lookUp) : dataBytes,
+    size: sparseMap ? realSizeOf(header, lookUp, dataBytes) : dataBytes,
     mode: header.mode,
     uid: paxIntegerOr(lookUp('uid'), header.uid),
     gid: paxIntegerOr(lookUp('gid'), header.gid),
@@ -174,17 +189,31 @@ function paxLookUp({ extended, globals }: Context): PaxLookUp {
   };
 }
 
+/** A size in a record that is none is passed over, as GNU tar does: the header has one too. */
+function sizeOf(header: TarHeader, lookUp: PaxLookUp): number {
+  const size = lookUp('size');
+  const told = size ? paxInteger(size) : Number.NaN;
+  return told >= 0 ? told : checkSize(header.size, "the member's size");
+}
+
+const EMPTY_NAME = utf8('.');
+
+/** GNU tar reads "." where a member has no name, also where its own record empties that of the header. */
 function pathOf(header: TarHeader, extended: Extended | null, lookUp: PaxLookUp): Uint8Array {
-  return checkPath(lookUp('GNU.sparse.name') ?? lookUp('path') ?? extended?.longName ?? header.name);
+  const inPax = lookUp('GNU.sparse.name') ?? extended?.pax.values.get('path') ?? lookUp('path');
+  const path = cutPath(inPax ?? extended?.longName ?? header.name, TAR_PATH_BYTES);
+  return path.length === 0 ? EMPTY_NAME : path;
 }
 
 function linkOf(header: TarHeader, extended: Extended | null, lookUp: PaxLookUp): Uint8Array {
-  return checkPath(lookUp('linkpath') ?? extended?.longLink ?? header.link);
+  return cutPath(lookUp('linkpath') ?? extended?.longLink ?? header.link, TAR_LINK_BYTES);
 }
 
-function checkPath(path: Uint8Array): Uint8Array {
-  if (path.length <= TAR_PATH_BYTES) return path;
-  throw new BrokenTar(`a path has ${path.length} bytes, more than the ${TAR_PATH_BYTES} allowed`);
+/** Up to a NUL, with which no file system's path goes on, and to the longest that is kept. */
+function cutPath(path: Uint8Array, mostBytes: number): Uint8Array {
+  const end = path.indexOf(0);
+  const bytes = Math.min(end < 0 ? path.length : end, mostBytes);
+  return bytes === path.length ? path : path.slice(0, bytes);
 }
 
 /** "/" alone stays. */

@@ -81,9 +81,9 @@ function deviceOf(bytes: Uint8Array): TarHeader['device'] {
 }
 
 /**
- * A number: octal digits between spaces and NULs, an empty field being 0; or, where the first bit is set, a two's
- * complement of the other bits, most significant first (GNU, star). NaN for anything else and for what a double cannot
- * hold exactly.
+ * Returns a number: octal digits after blanks, up to a blank, as GNU tar reads them, so digits after a NUL do not count;
+ * an empty field is 0. Where the first bit is set, a two's complement of the other bits, most significant first (GNU,
+ * star). NaN for anything else and for what a double cannot hold exactly.
  */
 export function numberField(bytes: Uint8Array, [offset, length]: Field): number {
   const first = bytes[offset] ?? 0;
@@ -100,8 +100,9 @@ function base256(bytes: Uint8Array, offset: number, length: number): number {
 
 function octal(bytes: Uint8Array, offset: number, length: number): number {
   const end = offset + length;
-  let at = offset;
-  while (at < end && isBlank(bytes[at])) at++;
+  // An old program wrote a NUL first where the field before it was full. GNU tar steps over that one, and no other.
+  let at = bytes[offset] === 0 ? offset + 1 : offset;
+  while (at < end && bytes[at] === SPACE) at++;
   let value = 0;
   for (; at < end && !isBlank(bytes[at]); at++) {
     const digit = (bytes[at] ?? 0) - ZERO;

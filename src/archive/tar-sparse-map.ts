@@ -7,7 +7,7 @@ import type { ByteReader } from '../shared/byte-reader.ts';
 import { SPARSE_SEGMENTS } from '../shared/limits.ts';
 import { type PaxLookUp, paxInteger, paxIntegerOr } from './pax-records.ts';
 import { BrokenTar, SparseMapTooLarge } from './tar-errors.ts';
-import { BLOCK_BYTES, checkSize, type Field, numberField, type TarHeader } from './tar-header.ts';
+import { BLOCK_BYTES, type Field, numberField, type TarHeader } from './tar-header.ts';
 
 /** Old GNU maps: entries of two numbers, in the header (offsets here are those of its part) and in blocks after it. */
 const OLD_MAP_NUMBER_BYTES = 12;
@@ -80,9 +80,9 @@ function addOldEntries(bytes: Uint8Array, entries: number, pairs: number[]): voi
   }
 }
 
-/** The size with the holes. */
-export function realSizeOf({ oldSparse }: TarHeader, lookUp: PaxLookUp): number {
+/** Returns the size with the holes. Where none is readable it is `heldBytes`, what the archive holds, as in GNU tar. */
+export function realSizeOf({ oldSparse }: TarHeader, lookUp: PaxLookUp, heldBytes: number): number {
   const inPax = lookUp('GNU.sparse.realsize') ?? lookUp('GNU.sparse.size') ?? lookUp('SCHILY.realsize');
   const size = inPax || !oldSparse ? paxInteger(inPax ?? new Uint8Array()) : numberField(oldSparse, OLD_REAL_SIZE);
-  return checkSize(size, "a sparse file's size");
+  return size >= 0 ? size : heldBytes;
 }

@@ -69,6 +69,7 @@ async function readMap(reader: ByteReader, member: Member): Promise<Segment[]> {
     case 'headers':
       return segmentsOf(place.pairs);
     case 'pax-text':
+      if (place.text.length > SPARSE_MAP_BYTES) throw new SparseMapTooLarge();
       return segmentsOf(numbersOf(place.text));
     case 'data':
       return await readMapInData(reader);

@@ -1,299 +1,337 @@
 /**
- * Rows of JSON into a table, many by one statement: `INSERT … SELECT … FROM jsonb_each(?)`, where SQLite takes the values
- * out of the text of up to 1 MB of rows. That is what D1's bounds ask for (1,000 queries a request, 100 bound values a
- * query), and numbers keep their digits and types on the way, which bound ones do not: D1 binds every number as a double.
+ * Writes the rows of a document into a table, one transaction after the other. The outcome is that of one transaction in
+ * which every row comes in its turn, whatever the batches: of two rows with the same key the first stays (`upsert` and
+ * `replace`: the last), and a row may refer to any other of the document, before or behind it.
  *
- * Rows of one call are written by one transaction, or a few where they are large. One that the table refuses would take
- * its neighbours along: halves are tried then, and halves of these, until the refused ones stand alone, each with what
- * SQLite said of it. Of 100 rows with one refused that costs about 15 transactions.
+ * A row that the table refuses would take the others of its statement along. Halves are tried then, and halves of these,
+ * until the refused rows stand alone, each with what SQLite said of it. D1 has no savepoints, and OR IGNORE says neither
+ * which row nor why. Of 300 rows with one refused that costs about 18 transactions.
  *
- * A dry run is the same with a last statement that fails: the database has checked every row, and rolls all back.
+ * A row that refers to one of its own table which is not there waits, and so do rows that refer to it, and rows with its
+ * key. Those that wait are written by one statement at the end, because SQLite checks references when a statement ends.
+ * Of those, the ones with another fault are found by trying without a commit and without references.
+ *
+ * A dry run is the same with transactions that fail at their end: each begins with all rows accepted before.
  */
-import { Buffer } from 'node:buffer';
 import { VaultError } from '../shared/errors.ts';
-import { D1_VALUE_BYTES, INSERT_BATCH_BYTES, INSERT_JSON_BYTES } from '../shared/limits.ts';
-import { refusalOf } from './row-refusal.ts';
-import { columnsOf, type JsonRow, RowRefused, type RowValue, storedBytes, valuesOf } from './row-values.ts';
-import { type Column, literal, type Table } from './table.ts';
+import { INSERT_BATCH_BYTES, MIB } from '../shared/limits.ts';
+import { type QueryAllowance, RowLinks } from './row-links.ts';
+import { NO_REFERENCE, type Refusal, refusalOf } from './row-refusal.ts';
+import { type InsertMode, insertions, type Ready, RowMaker } from './row-statements.ts';
+import { type JsonRow, RowRefused } from './row-values.ts';
+import type { Table } from './table.ts';
 
-/**
- * What becomes of a row whose key is there: `insert` refuses it, `upsert` writes the columns that it names and keeps the
- * others, `replace` puts it in the place of the old one, with defaults where it names no value.
- */
-export type InsertMode = 'insert' | 'upsert' | 'replace';
-
-export interface QueryAllowance {
-  /** Called before so many statements run. Throws where they are more than what is left. */
-  take(statements: number): void;
-}
-
-export interface InsertOptions {
+export interface InsertOptions<T extends JsonRow> {
   readonly mode: InsertMode;
-  /** Everything is checked and nothing is kept. Rows are seen beside those of the same call, not of others. */
+  /** Everything is checked and nothing is kept. */
   readonly dryRun: boolean;
   readonly queries: QueryAllowance;
   /** Told of rows as soon as they are written, so that they are known also where the rest fails. */
   readonly onWritten?: (rows: number) => void;
-}
-
-export interface Inserted {
-  readonly written: number;
-  /** Places in the rows given, ascending, and why each was refused. */
-  readonly refused: readonly { readonly row: number; readonly reason: string }[];
+  readonly onRefused: (row: T, reason: string) => void;
+  /** Called when more rows are held, with the bytes of all their JSON. It may wait for memory, or throw. */
+  readonly onHeld?: (bytes: number) => Promise<void>;
 }
 
 export class NoPrimaryKey extends VaultError {
-  constructor(table: string) {
-    super('invalid-option', `mode: upsert needs a primary key, and the table ${table} has none.`);
+  constructor(table: string, mode: InsertMode) {
+    super('invalid-option', `mode: ${mode} needs a primary key, and the table ${table} has none.`);
   }
 }
-
-/** A row as it goes to the database. */
-interface Ready {
-  readonly row: number;
-  readonly columns: readonly Column[];
-  /** What it adds to a transaction. */
-  readonly bytes: number;
-  /** As a JSON object, with BLOBs as {@link HEX} in the columns named; or by values of its own, since it is large. */
-  readonly form:
-    | { readonly json: string; readonly blobs: readonly Column[] }
-    | { readonly values: readonly RowValue[] };
-}
-
-/** Member of an object that stands for a BLOB: its bytes as hex. */
-const HEX = 'x';
 
 /** No table can have such a path, and the message names it. */
 const ROLLBACK = 'nothing of a dry run is kept';
 
+/** A dry run tries so many rows together at least, and as many as it has accepted: their number doubles each time. */
+const LEAST_DRY_ROWS = 300;
+/** Waiting rows are tried before the end of the document when they have grown by so much, to hold less. */
+const SETTLED_BYTES = MIB;
+
 /**
- * Writes the rows in their order. What the rows themselves are to blame for is told for each; what they are not (the
- * database is away, the allowance is used up) is thrown, and what was written before stays.
+ * One import into a table. The rows given to {@link add} are written in their order, except those that wait; {@link end}
+ * writes these. What the rows themselves are to blame for goes to `onRefused`; anything else (the database is away, the
+ * allowance is used up) is thrown, and what was written before stays.
  */
-export async function insertRows(table: Table, rows: readonly JsonRow[], options: InsertOptions): Promise<Inserted> {
-  if (options.mode === 'upsert' && table.primaryKey.length === 0) throw new NoPrimaryKey(table.name);
-  const refused: { row: number; reason: string }[] = [];
-  const ready = readyRows(table, rows, refused);
-  let written = 0;
-  for (const batch of batchesOf(ready)) {
-    const accepted = await write(table, [], batch, options, refused);
-    written += accepted.length;
+export class RowInsertion<T extends JsonRow> {
+  readonly #table: Table;
+  readonly #options: InsertOptions<T>;
+  readonly #links: RowLinks<T>;
+  readonly #maker: RowMaker<T>;
+  #place = 0;
+  /** Rows that refer to rows which are not there, and rows with the keys of those. */
+  #waiting: Ready<T>[] = [];
+  /** Keys of waiting rows, each with the place of the first row that has it. */
+  readonly #waitingKeys = new Map<string, number>();
+  #settleAtBytes = SETTLED_BYTES;
+  /** Of a dry run: the rows that are accepted, which every transaction begins with, and what they can be referred to by. */
+  readonly #accepted: Ready<T>[] = [];
+  readonly #given = new Set<string>();
+  /** Of a dry run: groups to be tried together. */
+  #queued: Ready<T>[][] = [];
+
+  private constructor(table: Table, links: RowLinks<T>, options: InsertOptions<T>) {
+    this.#table = table;
+    this.#links = links;
+    this.#options = options;
+    this.#maker = new RowMaker(table);
   }
-  return { written, refused: refused.sort((a, b) => a.row - b.row) };
-}
 
-type Refusals = { row: number; reason: string }[];
+  /** Throws {@link NoPrimaryKey}. */
+  static async begin<T extends JsonRow>(table: Table, options: InsertOptions<T>): Promise<RowInsertion<T>> {
+    const { mode } = options;
+    if (mode !== 'insert' && table.primaryKey.length === 0) throw new NoPrimaryKey(table.name, mode);
+    return new RowInsertion(table, await RowLinks.read<T>(table, options.queries), options);
+  }
 
-function readyRows(table: Table, rows: readonly JsonRow[], refused: Refusals): Ready[] {
-  const ready: Ready[] = [];
-  let keys: readonly string[] = [];
-  let columns: Column[] = [];
-  for (const [row, given] of rows.entries()) {
-    try {
-      // Rows of one document mostly have the same members: columns are looked up once.
-      if (columns.length === 0 || !same(keys, given.keys)) {
-        columns = [];
-        columns = columnsOf(table, given.keys);
-        keys = given.keys;
+  /** Writes the rows, the next ones of the document. */
+  async add(rows: readonly T[]): Promise<void> {
+    for (const group of groupsOf(this.#made(rows))) {
+      if (this.#options.dryRun) this.#queued.push(group);
+      else await this.#write(group);
+    }
+    await this.#tellHeld();
+    const dryRows = this.#queued.reduce((sum, group) => sum + group.length, 0);
+    if (dryRows >= Math.max(LEAST_DRY_ROWS, this.#accepted.length)) await this.#writeQueued();
+    if (bytesOf(this.#waiting) < this.#settleAtBytes) return;
+    await this.#settle('wait');
+    this.#settleAtBytes = bytesOf(this.#waiting) + SETTLED_BYTES;
+  }
+
+  /** The document has ended: writes the rows that waited, and refuses those whose references never came. */
+  async end(): Promise<void> {
+    await this.#writeQueued();
+    await this.#settle('refuse');
+  }
+
+  #made(rows: readonly T[]): Ready<T>[] {
+    const made: Ready<T>[] = [];
+    for (const row of rows) {
+      try {
+        made.push(this.#maker.make(row, this.#place++));
+      } catch (error) {
+        if (!(error instanceof RowRefused)) throw error;
+        this.#options.onRefused(row, error.message);
       }
-      ready.push({ row, columns, ...formOf(given, columns) });
-    } catch (error) {
-      if (!(error instanceof RowRefused)) throw error;
-      refused.push({ row, reason: error.message });
+    }
+    return made;
+  }
+
+  async #writeQueued(): Promise<void> {
+    const groups = this.#queued;
+    this.#queued = [];
+    await this.#tryTogether(groups);
+  }
+
+  /** Groups that pass in one transaction would pass one after the other. */
+  async #tryTogether(groups: readonly Ready<T>[][]): Promise<void> {
+    const [first] = groups;
+    if (!first) return;
+    if (groups.length === 1) return this.#write(first);
+    if (this.#waiting.length === 0 && !(await this.#transact(groups))) {
+      for (const group of groups) this.#accept(group);
+      return;
+    }
+    const middle = groups.length >> 1;
+    await this.#tryTogether(groups.slice(0, middle));
+    await this.#tryTogether(groups.slice(middle));
+  }
+
+  /** Writes what can be written of the rows; the others wait or are refused. */
+  async #write(given: readonly Ready<T>[]): Promise<void> {
+    const rows = this.#withoutKept(given);
+    const [first] = rows;
+    if (!first) return;
+    const refusal = await this.#transact([rows]);
+    if (!refusal) return this.#accept(rows);
+    const mayWait = refusal.isReference && this.#links.refer;
+    if (rows.length === 1) {
+      if (mayWait) this.#wait(first);
+      else this.#options.onRefused(first.row, refusal.reason);
+      return;
+    }
+    const unmet = mayWait ? await this.#unmet(rows) : new Set<Ready<T>>();
+    for (const row of unmet) this.#wait(row);
+    if (unmet.size > 0) return this.#write(rows.filter((row) => !unmet.has(row)));
+    const middle = rows.length >> 1;
+    await this.#write(rows.slice(0, middle));
+    await this.#write(rows.slice(middle));
+  }
+
+  #wait(row: Ready<T>): void {
+    this.#waiting.push(row);
+    for (const key of this.#links.keysOf(row)) {
+      this.#waitingKeys.set(key, Math.min(row.place, this.#waitingKeys.get(key) ?? row.place));
     }
   }
-  return ready;
-}
 
-function same<T>(a: readonly T[], b: readonly T[]): boolean {
-  return a === b || (a.length === b.length && a.every((item, place) => item === b[place]));
-}
-
-function formOf(given: JsonRow, columns: readonly Column[]): Pick<Ready, 'bytes' | 'form'> {
-  if (given.plain && columns.every(({ name, member }) => name === member)) {
-    const bytes = Buffer.byteLength(given.text);
-    if (bytes <= INSERT_JSON_BYTES) return { bytes, form: { json: given.text, blobs: [] } };
+  /** The rows but those behind a waiting row with the same key: which of them stays is decided in their order. */
+  #withoutKept(rows: readonly Ready<T>[]): readonly Ready<T>[] {
+    if (this.#waiting.length === 0) return rows;
+    return rows.filter((row) => {
+      const isBehind = this.#links.keysOf(row).some((key) => (this.#waitingKeys.get(key) ?? row.place) < row.place);
+      if (isBehind) this.#wait(row);
+      return !isBehind;
+    });
   }
-  const values = valuesOf(given, columns);
-  const stored = values.reduce((sum, value) => sum + storedBytes(value), 0);
-  if (stored > D1_VALUE_BYTES) {
-    throw new RowRefused(`it has ${stored} bytes, and a row of the database holds ${D1_VALUE_BYTES}`);
-  }
-  if (stored <= INSERT_JSON_BYTES / 2) {
-    const json = jsonOf(columns, values);
-    const bytes = Buffer.byteLength(json);
-    const blobs = columns.filter((_, place) => values[place]?.kind === 'blob');
-    if (bytes <= INSERT_JSON_BYTES) return { bytes, form: { json, blobs } };
-  }
-  return { bytes: 2 * stored, form: { values } };
-}
 
-function jsonOf(columns: readonly Column[], values: readonly RowValue[]): string {
-  const members = values.map((value, place) => `${JSON.stringify(columns[place]?.member)}:${jsonValue(value)}`);
-  return `{${members.join(',')}}`;
-}
+  /** Writes the waiting rows that have all they refer to. The others go on waiting, or are refused. */
+  async #settle(others: 'wait' | 'refuse'): Promise<void> {
+    let rows = this.#waiting.sort((a, b) => a.place - b.place);
+    this.#waiting = [];
+    this.#waitingKeys.clear();
+    const giveUp = (unmet: ReadonlySet<Ready<T>>) => {
+      for (const row of unmet) {
+        if (others === 'wait') this.#wait(row);
+        else this.#options.onRefused(row.row, NO_REFERENCE);
+      }
+      rows = rows.filter((row) => !unmet.has(row));
+    };
+    while (rows.length > 0) {
+      giveUp(await this.#unmet(rows));
+      if (!(await this.#transact([rows]))) return this.#accept(rows);
+      const refused = await this.#faultsBesideReferences(rows);
+      const kept = rows.filter((row) => !refused.has(row));
+      const orphans = await this.#orphans(kept, refused);
+      if (orphans.size > 0) {
+        // Without these, a row that was refused because of them may be written.
+        giveUp(orphans);
+        continue;
+      }
+      for (const [row, { reason }] of refused) this.#options.onRefused(row.row, reason);
+      return this.#writeInPasses(kept);
+    }
+  }
 
-function jsonValue(value: RowValue): string {
-  if (value.kind === 'null') return 'null';
-  if (value.kind === 'blob') return `{"${HEX}":"${value.bytes.toString('hex')}"}`;
-  return value.kind === 'text' ? JSON.stringify(value.text) : value.text;
+  /**
+   * Rows that refer to none that is kept. First only those that refer to no twin of a kept row either: without them that
+   * twin may be written in the place of one of them.
+   */
+  async #orphans(kept: readonly Ready<T>[], refused: ReadonlyMap<Ready<T>, Refusal>): Promise<ReadonlySet<Ready<T>>> {
+    const given = new Set(this.#given);
+    for (const [row, { isTwin }] of refused) if (isTwin) for (const name of this.#links.givenBy(row)) given.add(name);
+    const sure = await this.#unmet(kept, given);
+    return sure.size > 0 ? sure : this.#unmet(kept);
+  }
+
+  /** Rows with all they refer to, as far as can be told: those that a statement of their own needs, in passes. */
+  async #writeInPasses(rows: readonly Ready<T>[]): Promise<void> {
+    let left = rows;
+    for (let before = Number.POSITIVE_INFINITY; left.length > 0 && left.length < before; ) {
+      before = left.length;
+      left = await this.#writePass(left);
+    }
+    for (const { row } of left) this.#options.onRefused(row, NO_REFERENCE);
+  }
+
+  /** Returns the rows that refer to others still. */
+  async #writePass(rows: readonly Ready<T>[]): Promise<Ready<T>[]> {
+    const [first] = rows;
+    if (!first) return [];
+    const refusal = await this.#transact([rows]);
+    if (!refusal) this.#accept(rows);
+    if (!refusal) return [];
+    if (rows.length === 1) {
+      if (refusal.isReference) return [first];
+      this.#options.onRefused(first.row, refusal.reason);
+      return [];
+    }
+    const middle = rows.length >> 1;
+    const left = await this.#writePass(rows.slice(0, middle));
+    return [...left, ...(await this.#writePass(rows.slice(middle)))];
+  }
+
+  /** The rows, in their order, that are refused for another reason than a reference, each with it. */
+  async #faultsBesideReferences(rows: readonly Ready<T>[]): Promise<Map<Ready<T>, Refusal>> {
+    const faults = new Map<Ready<T>, Refusal>();
+    const find = async (before: readonly Ready<T>[], part: readonly Ready<T>[]): Promise<readonly Ready<T>[]> => {
+      const [first] = part;
+      if (!first) return [];
+      const refusal = await this.#tryWithoutReferences([...before, ...part]);
+      if (!refusal) return part;
+      if (part.length === 1) {
+        faults.set(first, refusal);
+        return [];
+      }
+      const middle = part.length >> 1;
+      const left = await find(before, part.slice(0, middle));
+      return [...left, ...(await find([...before, ...left], part.slice(middle)))];
+    };
+    await find([], rows);
+    return faults;
+  }
+
+  #unmet(rows: readonly Ready<T>[], given: ReadonlySet<string> = this.#given): Promise<Set<Ready<T>>> {
+    return this.#links.unmet(rows, given);
+  }
+
+  #accept(rows: readonly Ready<T>[]): void {
+    this.#options.onWritten?.(rows.length);
+    if (!this.#options.dryRun) return;
+    for (const row of rows) {
+      this.#accepted.push(row);
+      if (this.#links.refer) for (const name of this.#links.givenBy(row)) this.#given.add(name);
+    }
+  }
+
+  async #tellHeld(): Promise<void> {
+    const rows = [...this.#waiting, ...this.#accepted, ...this.#queued.flat()];
+    if (rows.length > 0) await this.#options.onHeld?.(bytesOf(rows));
+  }
+
+  /** All of the groups or none. Null where they are in (or would be), else what is wrong with one of their rows. */
+  async #transact(groups: readonly (readonly Ready<T>[])[]): Promise<Refusal | null> {
+    const { mode, dryRun } = this.#options;
+    const statements = groups.flatMap((group) => insertions(this.#table, group, mode));
+    if (statements.length === 0) return null;
+    if (!dryRun) return this.#run(statements, 'commits');
+    if (this.#accepted.length === 0) return this.#run(statements, 'rolls back');
+    const before = insertions(this.#table, this.#accepted, mode);
+    return this.#run([this.#deferred('on'), ...before, this.#deferred('off'), ...statements], 'rolls back');
+  }
+
+  /** Tries the rows and keeps nothing. References are checked at a commit, and there is none. */
+  #tryWithoutReferences(rows: readonly Ready<T>[]): Promise<Refusal | null> {
+    const statements = insertions(this.#table, [...this.#accepted, ...rows], this.#options.mode);
+    return this.#run([this.#deferred('on'), ...statements], 'rolls back');
+  }
+
+  /** D1 has this pragma: "PRAGMA statements" of its documentation. It ends with the transaction. */
+  #deferred(state: 'on' | 'off'): D1PreparedStatement {
+    return this.#table.db.prepare(`PRAGMA defer_foreign_keys = ${state}`);
+  }
+
+  async #run(statements: D1PreparedStatement[], end: 'commits' | 'rolls back'): Promise<Refusal | null> {
+    const { db } = this.#table;
+    if (end === 'rolls back') statements.push(db.prepare('SELECT json_extract(?1, ?2)').bind('{}', ROLLBACK));
+    this.#options.queries.take(statements.length);
+    try {
+      await db.batch(statements);
+    } catch (error) {
+      if (end === 'rolls back' && error instanceof Error && error.message.includes(ROLLBACK)) return null;
+      const refusal = refusalOf(this.#table, error);
+      if (refusal === null) throw error;
+      return refusal;
+    }
+    if (end === 'rolls back') throw new Error('a transaction was not rolled back');
+    return null;
+  }
 }
 
 /** What one transaction takes. */
-function batchesOf(ready: readonly Ready[]): Ready[][] {
-  return runsOf(ready, INSERT_BATCH_BYTES, () => true);
-}
-
-/** Consecutive rows that belong together, of so many bytes at most. */
-function runsOf(ready: readonly Ready[], mostBytes: number, together: (a: Ready, b: Ready) => boolean): Ready[][] {
-  const runs: Ready[][] = [];
-  let run: Ready[] = [];
-  let bytes = 0;
-  for (const one of ready) {
-    const before = run.at(-1);
-    if (!before || bytes + one.bytes > mostBytes || !together(before, one)) {
-      run = [];
+function groupsOf<T extends JsonRow>(rows: readonly Ready<T>[]): Ready<T>[][] {
+  const groups: Ready<T>[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const row of rows) {
+    if (bytes + row.bytes > INSERT_BATCH_BYTES) {
+      groups.push([]);
       bytes = 0;
-      runs.push(run);
     }
-    run.push(one);
-    bytes += one.bytes;
+    groups.at(-1)?.push(row);
+    bytes += row.bytes;
   }
-  return runs;
+  return groups;
 }
 
-/** Writes what can be written of the rows, and says which that is; the others are put among the refused. */
-async function write(
-  table: Table,
-  before: readonly Ready[],
-  rows: readonly Ready[],
-  options: InsertOptions,
-  refused: Refusals,
-): Promise<readonly Ready[]> {
-  const [first] = rows;
-  if (!first) return [];
-  const reason = await transact(table, [...before, ...rows], options);
-  if (reason === null) {
-    options.onWritten?.(rows.length);
-    return rows;
-  }
-  if (rows.length === 1) {
-    refused.push({ row: first.row, reason });
-    return [];
-  }
-  const middle = rows.length >> 1;
-  const left = await write(table, before, rows.slice(0, middle), options, refused);
-  // Nothing of a dry run is there for the second half to meet: the first goes along once more.
-  const met = options.dryRun ? [...before, ...left] : [];
-  const right = await write(table, met, rows.slice(middle), options, refused);
-  return [...left, ...right];
-}
-
-/** All of the rows or none. Null where they are in (or would be), else what is wrong with one of them. */
-async function transact(table: Table, rows: readonly Ready[], options: InsertOptions): Promise<string | null> {
-  const runs = runsOf(rows, INSERT_JSON_BYTES, goTogether);
-  const statements = runs.map((run) => insertion(table, run, options.mode));
-  if (options.dryRun) statements.push(table.db.prepare('SELECT json_extract(?1, ?2)').bind('{}', ROLLBACK));
-  options.queries.take(statements.length);
-  try {
-    await table.db.batch(statements);
-  } catch (error) {
-    if (options.dryRun && error instanceof Error && error.message.includes(ROLLBACK)) return null;
-    const reason = refusalOf(table, error);
-    if (reason === null) throw error;
-    return reason;
-  }
-  if (options.dryRun) throw new Error('a dry run was not rolled back');
-  return null;
-}
-
-function goTogether(a: Ready, b: Ready): boolean {
-  return 'json' in a.form && 'json' in b.form && same(a.columns, b.columns);
-}
-
-/** One statement for a run: for one row by values of its own, or for rows of the same columns as JSON. */
-function insertion(table: Table, run: readonly Ready[], mode: InsertMode): D1PreparedStatement {
-  const columns = run[0]?.columns ?? [];
-  const objects: string[] = [];
-  const blobs = new Set<Column>();
-  for (const { form } of run) {
-    if ('values' in form) {
-      const bound = boundValues(form.values);
-      return table.db.prepare(insertText(table, columns, bound.expressions, '', mode)).bind(...bound.values);
-    }
-    objects.push(form.json);
-    for (const column of form.blobs) blobs.add(column);
-  }
-  const expressions = columns.map((column) => extraction(column, blobs.has(column)));
-  const sql = insertText(table, columns, expressions, 'FROM jsonb_each(?1) AS given', mode);
-  return table.db.prepare(sql).bind(`[${objects.join(',')}]`);
-}
-
-function extraction({ member }: Column, withBlobs: boolean): string {
-  const path = literal(`$."${member}"`);
-  if (!withBlobs) return `json_extract(given.value, ${path})`;
-  const bytes = literal(`$."${member}".${HEX}`);
-  return `CASE json_type(given.value, ${path}) WHEN 'object' THEN unhex(json_extract(given.value, ${bytes}))
-    ELSE json_extract(given.value, ${path}) END`;
-}
-
-/** Bytes of a BLOB in one bound text, as hex: half of the longest. */
-const HEX_BYTES = D1_VALUE_BYTES / 4;
-
-/** Values that are bound one by one, as text: of a number for its digits, of a BLOB since D1 would send each byte as a number. */
-function boundValues(values: readonly RowValue[]): { expressions: string[]; values: string[] } {
-  const texts: string[] = [];
-  const bind = (text: string) => `?${texts.push(text)}`;
-  const expressions = values.map((value) => {
-    if (value.kind === 'null') return 'NULL';
-    if (value.kind === 'text') return bind(value.text);
-    if (value.kind !== 'blob') return `CAST(${bind(value.text)} AS ${value.kind === 'real' ? 'REAL' : 'INTEGER'})`;
-    const pieces = ["x''"];
-    for (let at = 0; at < value.bytes.length; at += HEX_BYTES) {
-      pieces.push(`unhex(${bind(value.bytes.toString('hex', at, at + HEX_BYTES))})`);
-    }
-    return `CAST(${pieces.join(' || ')} AS BLOB)`;
-  });
-  return { expressions, values: texts };
-}
-
-/** OR ABORT is what SQLite does by itself, unless the table's own ON CONFLICT says to pass a row over in silence. */
-function insertText(
-  table: Table,
-  columns: readonly Column[],
-  values: readonly string[],
-  from: string,
-  mode: InsertMode,
-): string {
-  const kept = mode === 'upsert' ? keptValues(table, columns, values) : [];
-  const names = [...columns, ...kept.map(({ column }) => column)].map(({ quoted }) => quoted);
-  const selected = [...values, ...kept.map(({ value }) => value)];
-  return `INSERT OR ${mode === 'replace' ? 'REPLACE' : 'ABORT'} INTO ${table.quoted} (${names.join(', ')})
-    SELECT ${selected.join(', ')} ${from} WHERE true ${mode === 'upsert' ? onConflict(table, columns) : ''}`;
-}
-
-function onConflict(table: Table, columns: readonly Column[]): string {
-  const key = table.primaryKey.map(({ quoted }) => quoted).join(', ');
-  const set = columns
-    .filter((column) => !table.primaryKey.includes(column))
-    .map(({ quoted }) => `${quoted} = excluded.${quoted}`);
-  return `ON CONFLICT (${key}) DO ${set.length > 0 ? `UPDATE SET ${set.join(', ')}` : 'NOTHING'}`;
-}
-
-/**
- * Columns that must have a value and are not named keep the one that is there: SQLite asks whether a row to insert is
- * complete before it looks whether it is there already.
- */
-function keptValues(table: Table, columns: readonly Column[], values: readonly string[]) {
-  const key = table.primaryKey.map((column) => {
-    const value = values[columns.indexOf(column)];
-    return value === undefined ? null : `old.${column.quoted} = ${value}`;
-  });
-  if (key.includes(null)) return [];
-  return table.columns
-    .filter((column) => column.required && !columns.includes(column) && !table.primaryKey.includes(column))
-    .map((column) => ({
-      column,
-      value: `(SELECT old.${column.quoted} FROM ${table.quoted} AS old WHERE ${key.join(' AND ')})`,
-    }));
+function bytesOf(rows: readonly Ready[]): number {
+  return rows.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -19,7 +19,7 @@
 import { Buffer } from 'node:buffer';
 import { VaultError } from '../shared/errors.ts';
 import { D1_VALUE_BYTES, EXPORT_PAGE_BYTES, EXPORT_PIECE_BYTES, EXPORT_SLICE_BYTES } from '../shared/limits.ts';
-import { literal, type Table } from './table.ts';
+import { checkStatement, type KeyPart, literal, type Table } from './table.ts';
 
 export interface Row {
   /** What to ask with for the rows after it. */
@@ -117,45 +117,91 @@ function* smallRows(keys: readonly string[], group: readonly string[]): Generato
   for (const [place, text] of withBlobs(group).entries()) yield { key: keys[place] ?? '', text: [text] };
 }
 
-async function query(table: Table, after: string | null, rows: number, form: 'text' | 'hex'): Promise<Read[]> {
+async function query(table: Table, after: string | null, rows: number, form: Form): Promise<Read[]> {
   const cursor = after === null ? [] : parseKey(after);
-  const from = `FROM ${table.quoted}${after === null ? '' : ` WHERE ${compareKey(table, '>', cursor)}`}`;
-  const order = `ORDER BY ${table.key.map(({ sql }) => sql).join(', ')}`;
+  return await table.db
+    .prepare(queryText(table, cursor, form))
+    .bind(...cursor.map(({ text }) => text), rows)
+    .raw<Read>();
+}
+
+type Form = 'text' | 'hex';
+
+function queryText(table: Table, cursor: readonly KeyValue[], form: Form): string {
+  const source = sourceText(table, cursor.length === 0 ? '' : ` WHERE ${compareKey(table, '>', cursor)}`);
+  const order = `ORDER BY ${table.key.map((part) => `${keyName(table, part)}${part.collate}`).join(', ')}`;
   const bytes = bytesOf(table);
   const text = form === 'text' ? rowText(table) : `hex(${rowText(table)})`;
   const fits = form === 'text' ? D1_VALUE_BYTES : D1_VALUE_BYTES / 2;
   const limit = `?${cursor.length + 1}`;
   // The lengths come first, out of the headers of records: nothing large is read that the page does not take.
-  const sql = `SELECT ${keyText(table)}, ${bytes}, CASE WHEN ${bytes} <= ${fits} THEN ${text} END ${from} ${order}
+  return `SELECT ${keyText(table)}, ${bytes}, CASE WHEN ${bytes} <= ${fits} THEN ${text} END FROM ${source} ${order}
     LIMIT (SELECT count(*) FROM (
       SELECT sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before
-        FROM (SELECT ${bytes} AS bytes ${from} ${order} LIMIT ${limit})
+        FROM (SELECT ${bytes} AS bytes FROM ${source} ${order} LIMIT ${limit})
     ) WHERE before < ${EXPORT_PAGE_BYTES})`;
-  return await table.db
-    .prepare(sql)
-    .bind(...cursor.map(({ text }) => text), rows)
-    .raw<Read>();
+}
+
+/** Columns of a result, also of one within a query (D1 limits). */
+const RESULT_COLUMNS = 100;
+
+/**
+ * The columns under short names, since the query has each many times: long ones would make it longer than D1 takes. SQLite
+ * reads such a query as if the expressions stood in its place, by the index of the key. A rowid beside as many columns as a
+ * result may have makes a second one, of half of the columns.
+ */
+function sourceText(table: Table, where: string): string {
+  const columns = table.columns.map(({ quoted }, place) => `${quoted} AS ${shortName(place)}`);
+  const rowids = table.key.flatMap(({ sql, column }) => (column === null ? [sql] : []));
+  const [rowid] = rowids;
+  if (rowid === undefined || columns.length < RESULT_COLUMNS) {
+    const keys = rowids.map((sql) => `${sql} AS ${ROWID}`);
+    return `(SELECT ${[...keys, ...columns].join(', ')} FROM ${table.quoted}${where})`;
+  }
+  const half = columns.length >> 1;
+  return `(SELECT ${rowid} AS ${ROWID}, ${columns.slice(0, half).join(', ')} FROM ${table.quoted}${where}) AS a
+    JOIN (SELECT ${rowid} AS other, ${columns.slice(half).join(', ')} FROM ${table.quoted}) AS b ON b.other = a.${ROWID}`;
+}
+
+/** Throws TableTooWide where the database does not take the longest query that reads the table. */
+export function checkReadable(table: Table): void {
+  const longestKey = table.key.map(() => ({ kind: 't', text: '' }));
+  checkStatement(table, queryText(table, longestKey, 'hex'));
+}
+
+function shortName(place: number): string {
+  return `c${place}`;
+}
+
+/** A rowid that is no column of its own. */
+const ROWID = 'k';
+
+/** The name of a key's part: that of its column, where it is one. */
+function keyName(table: Table, { column }: KeyPart): string {
+  const place = table.columns.findIndex(({ name }) => name === column);
+  return place < 0 ? ROWID : shortName(place);
 }
 
 /** What the row's text takes at most: six bytes for a control character, two for a byte of a BLOB. */
 function bytesOf(table: Table): string {
   const names = table.columns.reduce((sum, { name }) => sum + 6 * Buffer.byteLength(name) + AROUND_BYTES, 2);
-  const sized = table.columns
-    .filter(({ numeric }) => !numeric)
-    .map(
-      ({ quoted }) =>
-        `CASE typeof(${quoted}) WHEN 'text' THEN 6 * octet_length(${quoted})
-          WHEN 'blob' THEN 2 * octet_length(${quoted}) ELSE ${NUMBER_BYTES} END`,
-    );
+  const sized = table.columns.flatMap(({ numeric }, place) => {
+    const name = shortName(place);
+    if (numeric) return [];
+    return `CASE typeof(${name}) WHEN 'text' THEN 6 * octet_length(${name}) WHEN 'blob' THEN 2 * octet_length(${name}) ELSE ${NUMBER_BYTES} END`;
+  });
   return balanced([String(names + NUMBER_BYTES * (table.columns.length - sized.length)), ...sized], '+');
 }
 
 function rowText(table: Table): string {
-  const pieces = table.columns.flatMap((column, place) => [
-    literal(`${place === 0 ? '{' : ','}${JSON.stringify(column.name)}:`),
-    `CASE typeof(${column.quoted}) WHEN 'blob' THEN char(1) || hex(${column.quoted}) || char(1)
-      WHEN 'real' THEN ${realText(column.quoted)} ELSE json_quote(${column.quoted}) END`,
-  ]);
+  const pieces = table.columns.flatMap(({ name }, place) => {
+    const value = shortName(place);
+    return [
+      literal(`${place === 0 ? '{' : ','}${JSON.stringify(name)}:`),
+      `CASE typeof(${value}) WHEN 'blob' THEN char(1) || hex(${value}) || char(1)
+        WHEN 'real' THEN ${realText(value)} ELSE json_quote(${value}) END`,
+    ];
+  });
   return balanced([...pieces, "'}'"], '||');
 }
 
@@ -206,11 +252,11 @@ function decoder(table: Table): TextDecoder['decode'] {
  * the parts separated by commas.
  */
 function keyText(table: Table): string {
-  const parts = table.key.map(
-    ({ sql }) =>
-      `CASE typeof(${sql}) WHEN 'integer' THEN 'i' || (${sql}) WHEN 'real' THEN 'r' || json_quote(${sql})
-        WHEN 'text' THEN 't' || hex(${sql}) ELSE 'b' || hex(${sql}) END`,
-  );
+  const parts = table.key.map((part) => {
+    const value = keyName(table, part);
+    return `CASE typeof(${value}) WHEN 'integer' THEN 'i' || (${value}) WHEN 'real' THEN 'r' || json_quote(${value})
+      WHEN 'text' THEN 't' || hex(${value}) ELSE 'b' || hex(${value}) END`;
+  });
   return balanced(
     parts.flatMap((part, place) => (place === 0 ? [part] : ["','", part])),
     '||',
@@ -253,7 +299,8 @@ interface LargeRow {
 /** Reads strings and BLOBs in slices, as bytes, in one transaction. Null where the row is gone by now. */
 async function readLargeRow(table: Table, key: string): Promise<LargeRow | null> {
   const values = parseKey(key);
-  const where = `FROM ${table.quoted} WHERE ${compareKey(table, '=', values)}`;
+  const columns = table.columns.map(({ quoted }, place) => `${quoted} AS ${shortName(place)}`);
+  const where = `FROM (SELECT ${columns.join(', ')} FROM ${table.quoted} WHERE ${compareKey(table, '=', values)})`;
   const prepare = (what: string) =>
     table.db.prepare(`SELECT ${what} AS piece ${where}`).bind(...values.map(({ text }) => text));
   const outlining = prepare(outlineText(table));
@@ -277,12 +324,12 @@ interface Slice {
 }
 
 function slicesOf(table: Table, outline: readonly Outline[]): Slice[] {
-  return table.columns.flatMap(({ quoted }, place) => {
+  return table.columns.flatMap((_, place) => {
     const [type, length] = outline[place] ?? [];
     if ((type !== 'text' && type !== 'blob') || typeof length !== 'number') return [];
     return Array.from({ length: Math.ceil(length / EXPORT_SLICE_BYTES) }, (_, n) => ({
       place,
-      sql: `hex(substr(CAST(${quoted} AS BLOB), ${n * EXPORT_SLICE_BYTES + 1}, ${EXPORT_SLICE_BYTES}))`,
+      sql: `hex(substr(CAST(${shortName(place)} AS BLOB), ${n * EXPORT_SLICE_BYTES + 1}, ${EXPORT_SLICE_BYTES}))`,
     }));
   });
 }
@@ -293,11 +340,11 @@ function bytesAt(place: number, slices: readonly Slice[], pieces: readonly (stri
 }
 
 function outlineText(table: Table): string {
-  const outlines = table.columns.map(
-    ({ quoted }) =>
-      `'["' || typeof(${quoted}) || '",' || CASE WHEN typeof(${quoted}) IN ('text', 'blob') THEN octet_length(${quoted})
-        WHEN typeof(${quoted}) = 'real' THEN json_quote(${realText(quoted)}) ELSE json_quote('' || coalesce(${quoted}, 'null')) END || ']'`,
-  );
+  const outlines = table.columns.map((_, place) => {
+    const value = shortName(place);
+    return `'["' || typeof(${value}) || '",' || CASE WHEN typeof(${value}) IN ('text', 'blob') THEN octet_length(${value})
+      WHEN typeof(${value}) = 'real' THEN json_quote(${realText(value)}) ELSE json_quote('' || coalesce(${value}, 'null')) END || ']'`;
+  });
   return balanced(["'['", ...outlines.flatMap((one, place) => (place === 0 ? [one] : ["','", one])), "']'"], '||');
 }
 

@@ -12,19 +12,38 @@ const SENTENCES: readonly (readonly [RegExp, (table: Table, named: string) => st
   [/^UNIQUE constraint failed: (.*)$/s, (table, named) => `there is a row with this ${columns(table, named)} already`],
   [/^NOT NULL constraint failed: (.*)$/s, (table, named) => `${columns(table, named)} must have a value`],
   [/^CHECK constraint failed: (.*)$/s, (_, check) => `a check of the table does not hold: ${check}`],
-  [
-    /^(FOREIGN KEY) constraint failed$/,
-    () => 'it refers to a row that is not there, or others refer to what it replaces',
-  ],
+  [/^(FOREIGN KEY) constraint failed$/, () => NO_REFERENCE],
   [/^cannot store (\w+ value in \w+ column .*)$/s, typeRefused],
   [/^(datatype mismatch)$/, () => 'its primary key is no integer'],
 ];
 
-/** Why a row was refused, for the person whose row it is. Null: it was not the row's fault. */
-export function refusalOf(table: Table, error: unknown): string | null {
+export interface Refusal {
+  /** Other rows may take away the reason: the one that it refers to is not there yet. */
+  readonly isReference: boolean;
+  /** Another row has its key, and may itself be refused later. */
+  readonly isTwin: boolean;
+  /** For the person whose row it is. */
+  readonly reason: string;
+}
+
+/** Why a row was refused. Null: it was not the row's fault. */
+export function refusalOf(table: Table, error: unknown): Refusal | null {
   const [, said, kind] = (error instanceof Error && REFUSED.exec(error.message)) || [];
   if (said === undefined) return null;
-  if (kind === 'TOOBIG') return 'it is larger than what the database holds in one row';
+  const isReference = said === 'FOREIGN KEY constraint failed';
+  return {
+    isReference,
+    isTwin: said.startsWith('UNIQUE constraint failed'),
+    reason: kind === 'TOOBIG' ? TOO_LARGE : reasonOf(table, said),
+  };
+}
+
+const TOO_LARGE = 'it is larger than what the database holds in one row';
+
+/** The reason of a row whose reference is missing. */
+export const NO_REFERENCE = 'it refers to a row that is not there, or others refer to what it replaces';
+
+function reasonOf(table: Table, said: string): string {
   for (const [sentence, reason] of SENTENCES) {
     const named = sentence.exec(said)?.[1];
     if (named !== undefined) return reason(table, named);

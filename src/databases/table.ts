@@ -2,6 +2,10 @@
  * A table of a configured database, as its schema describes it. Whoever asks names the table in words of their own; these
  * are compared with the schema as bound values. What is put into SQL as identifiers comes out of the schema alone.
  */
+import { VaultError } from '../shared/errors.ts';
+import { D1_SQL_BYTES } from '../shared/limits.ts';
+import { shownName } from '../shared/shown-name.ts';
+import { type Affinity, affinityOf } from './comparable.ts';
 
 export interface Column {
   readonly name: string;
@@ -11,6 +15,9 @@ export interface Column {
   readonly member: string;
   /** NULL and a missing value are refused. */
   readonly required: boolean;
+  readonly affinity: Affinity;
+  /** A value that is left out is another than NULL. */
+  readonly hasDefault: boolean;
   /** It never holds more than a number: the rowid, or a numeric column of a STRICT table. */
   readonly numeric: boolean;
 }
@@ -19,6 +26,10 @@ export interface Column {
 export interface KeyPart {
   /** As SQL compares and sorts it. */
   readonly sql: string;
+  /** The name of the column that it is; null for a rowid that is none. */
+  readonly column: string | null;
+  /** What follows its name where it is sorted; mostly nothing. */
+  readonly collate: string;
 }
 
 export interface Table {
@@ -36,6 +47,7 @@ export interface Table {
 }
 
 interface SchemaRow {
+  readonly type: 'table' | 'view' | 'virtual' | 'shadow';
   readonly wr: number;
   readonly strict: number;
   readonly sql: string;
@@ -55,6 +67,31 @@ interface KeyRow {
   readonly coll: string;
 }
 
+/** Something of this name is there, and it has no rows that can be exported or imported. */
+export class TableUnsupported extends VaultError {
+  /** `reason`: what it is, and what to do. */
+  constructor(name: string, reason: string) {
+    super('table-unsupported', `${shownName(name)} ${reason}`);
+  }
+}
+
+/** A statement that names every column is longer than the database takes. */
+export class TableTooWide extends VaultError {
+  constructor({ name, columns }: Table) {
+    super(
+      'table-too-wide',
+      `The ${columns.length} columns of ${shownName(name)} have names that are too long: one statement of the database ` +
+        `takes ${D1_SQL_BYTES} bytes. Shorten the names.`,
+    );
+  }
+}
+
+/** Throws {@link TableTooWide} where the database would refuse the statement's text. */
+export function checkStatement(table: Table, sql: string): void {
+  // A character is at most three bytes of UTF-8 for each of its UTF-16 code units.
+  if (3 * sql.length > D1_SQL_BYTES && Buffer.byteLength(sql) > D1_SQL_BYTES) throw new TableTooWide(table);
+}
+
 /** Tables of SQLite, of the platform and of migrations are nobody's data. */
 const INTERNAL = /^(sqlite_|_cf_)|^d1_migrations$/i;
 
@@ -63,14 +100,19 @@ const PLAIN_MEMBER = /^[^"\\/\p{Cc}]+$/u;
 
 const ROWID_NAMES = ['rowid', '_rowid_', 'oid'];
 
-/** The table of that very name; null where there is none that can be read as rows (views, virtual tables, internals). */
+/**
+ * Returns the table of that very name; null where there is none. Throws {@link TableUnsupported} for what is there and has
+ * no rows of its own (a view, a virtual table), or none that are anybody's data.
+ */
 export async function openTable(db: D1Database, name: string): Promise<Table | null> {
-  if (INTERNAL.test(name)) return null;
+  if (INTERNAL.test(name)) {
+    throw new TableUnsupported(name, 'belongs to the database itself, and is neither exported nor imported.');
+  }
   const [tables, columns, keys] = await db.batch<SchemaRow | ColumnRow | KeyRow>([
     db
       .prepare(
-        `SELECT l.wr, l.strict, m.sql FROM sqlite_master m JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name
-          WHERE m.type = 'table' AND m.name = ?1 AND l.type = 'table'`,
+        `SELECT l.type, l.wr, l.strict, m.sql FROM sqlite_master m JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name
+          WHERE m.type IN ('table', 'view') AND m.name = ?1`,
       )
       .bind(name),
     db.prepare('SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?1)').bind(name),
@@ -83,10 +125,27 @@ export async function openTable(db: D1Database, name: string): Promise<Table | n
   ]);
   const [schema] = (tables?.results ?? []) as SchemaRow[];
   if (!schema) return null;
+  checkType(name, schema);
   return describe(db, name, schema, (columns?.results ?? []) as ColumnRow[], (keys?.results ?? []) as KeyRow[]);
 }
 
-function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnRow[], keys: KeyRow[]): Table | null {
+function checkType(name: string, { type, sql }: SchemaRow): void {
+  switch (type) {
+    case 'table':
+      return;
+    case 'view':
+      throw new TableUnsupported(name, 'is a view, which has no rows of its own. Name the tables that it reads.');
+    case 'shadow':
+      throw new TableUnsupported(name, 'is a shadow table, which a virtual table keeps for itself.');
+    case 'virtual': {
+      const [, module = 'unknown'] = /\bUSING\s+"?(\w+)/i.exec(sql) ?? [];
+      const reason = `is a virtual table (${module.toLowerCase()}), which cannot be read page by page. Name the table that it indexes.`;
+      throw new TableUnsupported(name, reason);
+    }
+  }
+}
+
+function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnRow[], keys: KeyRow[]): Table {
   const names = new Set(rows.map((row) => row.name));
   const written = rows.filter((row) => row.hidden === 0);
   const declared = written.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
@@ -99,11 +158,17 @@ function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnR
       quoted: identifier(row.name),
       member: PLAIN_MEMBER.test(row.name) ? row.name : standIn(place, names),
       required: row.notnull === 1 && !withDefault,
+      affinity: affinityOf(row.type, schema.strict === 1),
+      hasDefault: row.dflt_value !== null,
       numeric: row === alias || (schema.strict === 1 && /^(INT|INTEGER|REAL)$/i.test(row.type)),
     };
   });
   const key = schema.wr === 1 ? keyOf(schema, keys) : rowidOf(alias, names);
-  if (!key || columns.length === 0) return null;
+  if (columns.length === 0) throw new TableUnsupported(name, 'has only generated columns, so it has nothing to keep.');
+  if (!key) {
+    const reason = 'has columns named rowid, _rowid_ and oid, so its rows cannot be told apart. Rename one of them.';
+    throw new TableUnsupported(name, reason);
+  }
   const byName = new Map(columns.map((column) => [column.name, column]));
   return {
     db,
@@ -122,9 +187,10 @@ function describe(db: D1Database, name: string, schema: SchemaRow, rows: ColumnR
  */
 function keyOf({ sql }: SchemaRow, keys: readonly KeyRow[]): KeyPart[] {
   const collated = /\bcollate\b/i.test(sql);
-  return keys.map(({ name, coll }) => ({
-    sql: collated ? `${identifier(name)} COLLATE ${identifier(coll)}` : identifier(name),
-  }));
+  return keys.map(({ name, coll }) => {
+    const collate = collated ? ` COLLATE ${identifier(coll)}` : '';
+    return { sql: `${identifier(name)}${collate}`, column: name, collate };
+  });
 }
 
 /**
@@ -132,10 +198,10 @@ function keyOf({ sql }: SchemaRow, keys: readonly KeyRow[]): KeyPart[] {
  * tells two equal rows apart. A declared key does worse in its place: its parts may be NULL (SQLite, "PRIMARY KEY").
  */
 function rowidOf(alias: ColumnRow | undefined, names: ReadonlySet<string>): KeyPart[] | null {
-  if (alias) return [{ sql: identifier(alias.name) }];
+  if (alias) return [{ sql: identifier(alias.name), column: alias.name, collate: '' }];
   const taken = new Set([...names].map((name) => name.toLowerCase()));
   const free = ROWID_NAMES.find((name) => !taken.has(name));
-  return free === undefined ? null : [{ sql: free }];
+  return free === undefined ? null : [{ sql: free, column: null, collate: '' }];
 }
 
 /** A key that is no column's name. */

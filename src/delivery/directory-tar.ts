@@ -6,7 +6,7 @@ import { inBatches } from '../shared/batches.ts';
 import { concat } from '../shared/bytes.ts';
 import { DIRECTORY_BATCH_MEMBERS } from '../shared/limits.ts';
 import type { ReadSpan } from '../shared/seek-points.ts';
-import { bytesOwner, hasBytes, memberContent } from './archive.ts';
+import { ArchiveIncomplete, bytesOwner, hasBytes, memberContent } from './archive.ts';
 import { ForwardReader } from './forward-reader.ts';
 
 const SLASH = Uint8Array.of(0x2f);
@@ -22,6 +22,9 @@ type Bytes = AsyncGenerator<Uint8Array, void, undefined>;
  * come before what is in them. A hard link stands in its place too if what it links to is out by then; GNU tar has set
  * a directory's time when something else followed, and would not do so again for a link that comes late. All others
  * come last: as links where what they link to lies in the directory, else as what that is. Memory is a batch.
+ *
+ * An index that ended early may lack members, so {@link ArchiveIncomplete} is thrown in the place of the end marker: the
+ * tar must not look whole.
  *
  * @param readTar reads the decoded archive
  */
@@ -43,6 +46,7 @@ export async function* directoryTar(index: MemberIndex, directory: Uint8Array, r
     }
   }
   if (late) yield* lateLinks(index, directory, readTar);
+  if (index.stopped) throw new ArchiveIncomplete(index.stopped);
   yield TAR_END;
 }
 

@@ -40,7 +40,15 @@ export const ADVICE: Readonly<Record<ErrorCode, string>> = {
   'format-unavailable': 'Download the backup without `format`. Its receipt says how it is stored.',
   'upload-stalled': 'Send again on a faster connection. A tus upload resumes at its offset.',
   'not-an-archive': 'Download the whole backup: it is not a tar, so it has no members.',
+  'archive-incomplete':
+    'Download the whole backup and use tar on it, or create the archive again: it is truncated or broken where `detail` says.',
+  'hard-link-unresolved': 'Download the member that the link should lead to, or the whole backup.',
   'not-a-document': 'Restore a `.json`, `.ndjson` or `.jsonl` backup, also one in `.gz` or `.zst`.',
+  'table-unsupported':
+    'Name a table. Views and virtual tables have no rows of their own: `detail` says what to name instead.',
+  'table-too-wide': 'Shorten the names of the columns.',
+  'window-too-large':
+    'Download the backup and decompress it with `zstd -d --long=31`. For a list of members, compress with `zstd -19` at most.',
   'backup-encrypted': 'Send an identity in `X-Age-Identity`, or download the age file and decrypt it yourself.',
   'job-running':
     'Wait for `Retry-After` seconds, cancel the run that `detail` names, or use another `job_id`. A new upload takes over ' +
@@ -67,6 +75,7 @@ export const ADVICE: Readonly<Record<ErrorCode, string>> = {
   'range-not-satisfiable': 'Ask for a range within the length that `Content-Range` names.',
   'checksum-mismatch': 'The file changed on its way, or the checksum is of another file. Send it again.',
   'broken-archive': 'Create the archive again. Without `require=whole-archive` the vault stores it as it is.',
+  'rows-refused': 'Correct the rows in `refused` and send them again. The other rows are written.',
   'too-many-errors': 'Correct the rows in `refused`, or raise `max_errors`.',
   'sparse-map-malformed': 'Download the whole backup and extract the member with tar.',
   'sparse-map-too-large': 'Download the whole backup and extract the member with tar.',

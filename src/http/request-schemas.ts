@@ -332,16 +332,20 @@ export const ImportQuery = query({
     .default('insert')
     .openapi({
       description:
-        'What happens to a row whose key exists. `insert` rejects it, `upsert` updates the columns it names, `replace` ' +
-        'deletes the old row first',
+        'What happens to a row whose primary key exists. `insert` rejects it, `upsert` updates the columns it names, ' +
+        '`replace` updates all, with defaults where it names none. A row that conflicts with another row is rejected in ' +
+        'every mode, so no import removes a row',
     }),
   dry_run: flag(
-    'Checks every row and writes none; `written` is the number of rows that would be written. Rows are checked in ' +
-      'batches of 100, so rows with the same key, or that refer to each other, are only compared within a batch',
+    'Checks every row and writes none: the answer is that of the import, and `written` the number of rows that would be ' +
+      'written. All rows are held for it, so they may have at most 6 MiB',
   ),
   max_errors: wholeNumber(0, MAX_IMPORT_ERRORS)
     .optional()
     .openapi({ description: `The import stops after more rejected rows than this. Default ${IMPORT_ERRORS}` }),
+  require: z.enum(['all']).optional().openapi({
+    description: '`all`: an import with rejected rows is 422 `rows-refused`. The other rows are written all the same',
+  }),
   format: z.enum(['auto', 'json', 'ndjson']).default('auto').openapi({
     description: '`json`: one array of objects. `ndjson`: one object a line. `auto` decides by the first byte',
   }),

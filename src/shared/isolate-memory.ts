@@ -6,6 +6,8 @@ import {
   FLIGHT_WAIT_MS,
   FLIGHTS_PER_ISOLATE,
   FLIGHTS_PER_UPLOAD,
+  HELD_ROWS_BYTES_PER_ISOLATE,
+  HELD_ROWS_STEP_BYTES,
   LEAST_KEPT_BYTES,
   MEMORY_LEASE_MS,
   MEMORY_POLL_MS,
@@ -369,6 +371,8 @@ export interface IsolateMemory {
   readonly windows: Gate;
   /** Text of batches of rows that are written to a database, in bytes. */
   readonly batches: Gate;
+  /** Rows of imports that are held because others depend on them, in steps of {@link HELD_ROWS_STEP_BYTES}. */
+  readonly heldRows: Gate;
   /** Pages of rows that go out. A reader that stops returns its page, and reads it again later. */
   readonly pages: Gate;
   readonly slowReaders: SlowReaders;
@@ -387,6 +391,7 @@ export function isolateMemory(): IsolateMemory {
       perHolder: WRITTEN_BATCH_BYTES_PER_IMPORT,
       waitMs: FLIGHT_WAIT_MS,
     }),
+    heldRows: new Gate({ units: HELD_ROWS_BYTES_PER_ISOLATE / HELD_ROWS_STEP_BYTES }),
     pages: new Gate({ units: EXPORT_PAGES }),
     slowReaders: new SlowReaders(),
     // A window lasts as long as its upload, so what it takes is missing for unfinished bytes.

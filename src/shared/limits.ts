@@ -230,6 +230,8 @@ export const EXPORT_SLICE_BYTES = 512 * KIB;
 export const EXPORT_PIECE_BYTES = 3 * 64 * KIB;
 /** Longest text or BLOB, and largest row (D1 limits). */
 export const D1_VALUE_BYTES = 2_000_000;
+/** Longest statement (D1 limits). */
+export const D1_SQL_BYTES = 100_000;
 /** Integers that SQLite holds: 64 bits with a sign. */
 export const MIN_INTEGER = -(2n ** 63n);
 export const MAX_INTEGER = 2n ** 63n - 1n;
@@ -238,12 +240,10 @@ export const INSERT_JSON_BYTES = D1_VALUE_BYTES / 2;
 /** What one transaction takes: of large rows fewer go together, since three such texts may be in flight, each held twice. */
 export const INSERT_BATCH_BYTES = 2 * INSERT_JSON_BYTES;
 
-/** Data of the extended headers (long names, pax records) before one tar member; held in memory. GNU tar writes kilobytes. */
+/** Data of an extended header (a long name, pax records) that is held in memory. Of a longer one, a record at a time. */
 export const TAR_EXTENDED_BYTES = MIB;
-/** Extended headers before one member; programs write one to three. */
-export const TAR_EXTENDED_HEADERS = 100;
-/** Path or link target of a tar member; Linux takes 4 KiB. */
-export const TAR_PATH_BYTES = 64 * KIB;
+/** The length and the key of a pax record; programs write 50 bytes at most. */
+export const TAR_RECORD_HEAD_BYTES = KIB;
 /** Map of a sparse tar member, as text, and its segments; it is held in memory. */
 export const SPARSE_MAP_BYTES = MIB;
 export const SPARSE_SEGMENTS = 65_536;
@@ -262,8 +262,14 @@ export const INDEX_MERGE_BYTES = 12 * MIB;
 export const INDEX_CHUNK_BYTES = 256 * KIB;
 /** Reads of runs at once: a Worker has six connections (Workers limits). */
 export const INDEX_READS_IN_FLIGHT = 6;
-/** Path and link target of one member together; Linux knows 4 KiB each, and hostile archives more. */
+/** Path and link target of one member together. */
 export const INDEX_NAME_BYTES = 16 * KIB;
+/**
+ * Path of a tar member, and target of a link, of which both count together. Longer ones are cut: Linux takes 4 KiB, so no
+ * program can extract them.
+ */
+export const TAR_PATH_BYTES = INDEX_NAME_BYTES;
+export const TAR_LINK_BYTES = INDEX_NAME_BYTES / 2;
 /** A block before compression: what a lookup reads and decodes. Of 64 members at least, so that long paths make no long directory. */
 export const INDEX_BLOCK_BYTES = 32 * KIB;
 export const INDEX_BLOCK_MEMBERS = 64;
@@ -345,9 +351,20 @@ export const SCAN_ONE_SHOT_BYTES = FRAME_BYTES;
 /** Batches in work at once: half of the six connections that a request has (Workers limits), the rest is for its source. */
 export const BATCHES_IN_WORK = 3;
 
-/** Rows of an import that are written together, and their JSON text, for one statement; a larger row goes alone. */
-export const IMPORT_BATCH_ROWS = 100;
+/**
+ * Rows of an import that are written by one statement, and their JSON text; a larger row goes alone. One batch is written
+ * after the other, because rows of a document depend on each other. Three hundred take a third of the round trips.
+ */
+export const IMPORT_BATCH_ROWS = 300;
 export const IMPORT_BATCH_BYTES = INSERT_JSON_BYTES;
+/**
+ * Rows that an import holds as JSON text: of a dry run all, since it is one transaction; else those that refer to rows
+ * which have not come yet. A statement takes them as one text more. And what all imports of an isolate hold.
+ */
+export const HELD_ROWS_BYTES = 6 * MIB;
+export const HELD_ROWS_BYTES_PER_ISOLATE = 2 * HELD_ROWS_BYTES;
+/** What is claimed of it at once. */
+export const HELD_ROWS_STEP_BYTES = 512 * KIB;
 /** JSON text of one row: a row of D1 ({@link D1_VALUE_BYTES}) that is all BLOB takes a third more, in base64. */
 export const IMPORT_ROW_BYTES = 3 * MIB;
 /**

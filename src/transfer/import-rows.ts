@@ -1,18 +1,23 @@
 import { ulid } from 'ulidx';
 import { pipeline } from '../codec/pipeline.ts';
 import { meter } from '../codec/stages.ts';
-import { type InsertMode, insertRows, type QueryAllowance } from '../databases/insert-rows.ts';
+import { RowInsertion } from '../databases/insert-rows.ts';
+import type { QueryAllowance } from '../databases/row-links.ts';
+import type { InsertMode } from '../databases/row-statements.ts';
 import type { Table } from '../databases/table.ts';
 import { JobCancelled, type JobPublisher, type JobRooms, JobRunning } from '../progress/publisher.ts';
 import { parallelBatches } from '../shared/batches.ts';
 import { VaultError } from '../shared/errors.ts';
-import type { Gate, IsolateMemory } from '../shared/isolate-memory.ts';
+import type { IsolateMemory, Share } from '../shared/isolate-memory.ts';
 import {
+  HELD_ROWS_BYTES,
+  HELD_ROWS_STEP_BYTES,
   IMPORT_BATCH_BYTES,
   IMPORT_BATCH_ROWS,
   IMPORT_DEPTH,
   IMPORT_ROW_BYTES,
   JSON_ITEM_VALUES,
+  MIB,
 } from '../shared/limits.ts';
 import { shownName } from '../shared/shown-name.ts';
 import { type Pieces, retold, untilAborted } from '../shared/streams.ts';
@@ -38,6 +43,10 @@ export interface ImportOrder {
   /** Refused rows that are only told; one more stops the import. */
   readonly max_errors: number;
   readonly format: JsonFormat;
+  /** A document of nothing is malformed. Without it, nothing is no rows, unless `format` is `json`. */
+  readonly needs_value?: boolean;
+  /** A refused row fails the import, when all others are written. */
+  readonly require_all?: boolean;
   /** Statements that may run for the rows. */
   readonly max_queries: number;
   /** Bytes that `content` will have; 0 where unknown. Only what is shown rests on it. */
@@ -87,6 +96,28 @@ class TooManyErrors extends VaultError {
   }
 }
 
+/** Rows that depend on others are held, and they are too many. */
+class TooManyHeldRows extends VaultError {
+  constructor(dryRun: boolean) {
+    const most = `${HELD_ROWS_BYTES / MIB} MiB`;
+    super(
+      'too-many-rows',
+      dryRun
+        ? `A dry run checks at most ${most} of rows, because all of them are one transaction. Send the document in parts, or without dry_run.`
+        : `More than ${most} of rows refer to rows that have not come yet. Put rows before those that refer to them.`,
+    );
+  }
+}
+
+class RowsRefused extends VaultError {
+  constructor(refused: number) {
+    super(
+      'rows-refused',
+      `${refused === 1 ? '1 row was' : `${refused} rows were`} refused, and require=all allows none.`,
+    );
+  }
+}
+
 class TooManyRows extends VaultError {
   constructor(maxQueries: number, options?: ErrorOptions) {
     const detail = `The document needs more than the ${maxQueries} queries that one request may make. Send it in parts.`;
@@ -117,15 +148,17 @@ class ImportStopped extends VaultError {
 }
 
 /**
- * The way of rows into a table, top to bottom: content → items of JSON → batches → statements, three batches at once.
- * Resolves when the document was read to its end; rejects with ImportStopped and the counts where it was not: batches
- * that were written stay. Rows that stood before malformed JSON are written; those on their way when the sender leaves,
- * or when too many were refused, may be.
+ * The way of rows into a table, top to bottom: content → items of JSON → batches → statements, one batch after the other
+ * while the next one is read. Resolves when the document was read to its end; rejects with ImportStopped and the counts
+ * where it was not: batches that were written stay. Rows before malformed JSON are written; those on their way when the
+ * sender leaves, or when too many were refused, may be.
  */
 export async function importRows(rooms: ImportRooms, order: ImportOrder): Promise<ImportResult> {
   const run = await beginRun(rooms, order);
+  const held = new HeldRows(run, rooms.memory);
   try {
-    await writeBatches(run, rooms.memory.batches);
+    await writeBatches(run, rooms.memory, held);
+    if (order.require_all && run.refused.length > 0) throw new RowsRefused(run.refused.length);
     await endDone(run);
     const { job_id, dry_run } = order;
     return { job_id, dry_run, ...countsOf(run) };
@@ -134,6 +167,33 @@ export async function importRows(rooms: ImportRooms, order: ImportOrder): Promis
     const stopped = new ImportStopped(reason, countsOf(run), order);
     await endFailed(run, reason, stopped);
     throw stopped;
+  } finally {
+    held.release();
+  }
+}
+
+/** The memory of rows that are held, claimed step by step. */
+class HeldRows {
+  readonly #run: Run;
+  readonly #memory: IsolateMemory;
+  readonly #shares: Share[] = [];
+
+  constructor(run: Run, memory: IsolateMemory) {
+    this.#run = run;
+    this.#memory = memory;
+  }
+
+  /** Throws {@link TooManyHeldRows}, and VaultBusy where other imports hold too much. */
+  async hold(bytes: number): Promise<void> {
+    const { job_id, dry_run } = this.#run.order;
+    if (bytes > HELD_ROWS_BYTES) throw new TooManyHeldRows(dry_run);
+    while (this.#shares.length * HELD_ROWS_STEP_BYTES < bytes) {
+      this.#shares.push(await this.#memory.heldRows.acquire(job_id, this.#run.job.signal));
+    }
+  }
+
+  release(): void {
+    for (const share of this.#shares) share.release();
   }
 }
 
@@ -164,14 +224,26 @@ async function beginRun({ jobs }: ImportRooms, order: ImportOrder): Promise<Run>
 }
 
 /** Reads the document to its end, or to where it is malformed, and writes what was read by then. */
-async function writeBatches(run: Run, gate: Gate): Promise<void> {
-  const { format, document = (content) => content } = run.order;
+async function writeBatches(run: Run, memory: IsolateMemory, held: HeldRows): Promise<void> {
+  const { table, mode, dry_run: dryRun, format, needs_value = false, document = (content) => content } = run.order;
   const queries = allowance(run.order.max_queries);
-  const options = { format, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
+  const insertion = await RowInsertion.begin<JsonItem>(table, {
+    mode,
+    dryRun,
+    queries,
+    onWritten(count) {
+      run.written += count;
+    },
+    onRefused: (item, reason) => refuse(run, item, reason),
+    onHeld: (bytes) => held.hold(bytes),
+  });
+  const options = { format, needsValue: needs_value, maxItemBytes: IMPORT_ROW_BYTES, maxDepth: IMPORT_DEPTH };
   const items = (signal: AbortSignal) => wholeItems(run, jsonItems(document(metered(run, signal)), options));
   const size = { items: IMPORT_BATCH_ROWS, weight: IMPORT_BATCH_BYTES, weigh: (item: JsonItem) => item.bytes };
-  const batches = parallelBatches(items, size, (batch) => writeInTurn(run, gate, batch, queries));
-  for await (const _ of batches) checkAlive(run);
+  const work = (batch: readonly JsonItem[]) => writeInTurn(run, memory, insertion, batch);
+  // One at a time, because rows depend on those before them.
+  for await (const _ of parallelBatches(items, size, work, { concurrency: 1 })) checkAlive(run);
+  await writing(run, () => insertion.end());
   if (run.malformed) throw run.malformed;
 }
 
@@ -212,41 +284,44 @@ function checkAlive({ job }: Run): void {
 }
 
 /** Writes a batch once the isolate has room for its text. An import whose sender is idle waits here for nothing. */
-async function writeInTurn(run: Run, gate: Gate, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
+async function writeInTurn(
+  run: Run,
+  { batches }: IsolateMemory,
+  insertion: RowInsertion<JsonItem>,
+  batch: readonly JsonItem[],
+): Promise<void> {
   let bytes = 0;
   for (const item of batch) bytes += item.bytes;
-  const share = await gate.acquire(run.order.job_id, run.job.signal, Math.min(bytes, IMPORT_ROW_BYTES));
+  const share = await batches.acquire(run.order.job_id, run.job.signal, Math.min(bytes, IMPORT_ROW_BYTES));
   try {
-    await writeBatch(run, batch, queries);
+    const rows: JsonItem[] = [];
+    for (const item of batch) {
+      const reason = reasonAgainst(item);
+      if (reason === null) rows.push(item);
+      else refuse(run, item, reason);
+    }
+    await writing(run, () => insertion.add(rows));
   } finally {
     share.release();
   }
 }
 
-/** Writes the rows of a batch and notes what became of them. Stops the import where too many were refused. */
-async function writeBatch(run: Run, batch: readonly JsonItem[], queries: QueryAllowance): Promise<void> {
-  const { table, mode, dry_run: dryRun, max_errors, max_queries } = run.order;
-  const rows: JsonItem[] = [];
-  for (const item of batch) {
-    const reason = reasonAgainst(item);
-    if (reason === null) rows.push(item);
-    else refuse(run, item, reason);
-  }
-  const onWritten = (count: number) => {
-    run.written += count;
-  };
+/** What fails while rows are written. Stops the import where too many were refused. */
+async function writing(run: Run, work: () => Promise<void>): Promise<void> {
   try {
-    const { refused } = await insertRows(table, rows, { mode, dryRun, queries, onWritten });
-    for (const { row, reason } of refused) refuse(run, rows[row], reason);
+    await work();
   } catch (error) {
     if (error instanceof VaultError) throw error;
-    throw isTooManyQueries(error) ? new TooManyRows(max_queries, { cause: error }) : new DatabaseFailed(error);
+    throw isTooManyQueries(error)
+      ? new TooManyRows(run.order.max_queries, { cause: error })
+      : new DatabaseFailed(error);
   }
+  const { max_errors } = run.order;
   if (run.refused.length > max_errors) throw new TooManyErrors(max_errors);
 }
 
-function refuse(run: Run, item: JsonItem | undefined, reason: string): void {
-  if (item) run.refused.push({ index: item.index, offset: item.offset, reason });
+function refuse(run: Run, { index, offset }: JsonItem, reason: string): void {
+  run.refused.push({ index, offset, reason });
 }
 
 /** What can be said against an item without knowing the table. */

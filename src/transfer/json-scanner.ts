@@ -62,6 +62,8 @@ export type JsonFormat = 'json' | 'ndjson' | 'auto';
 export interface ScanOptions {
   /** One array; or one value a line; `auto` tells by the first byte that is no white space. */
   readonly format: JsonFormat;
+  /** With `auto`, whether a document of nothing is malformed; otherwise it is one without values. */
+  readonly needsValue?: boolean;
   readonly maxItemBytes: number;
   /** Arrays and objects of one item within each other. */
   readonly maxDepth: number;
@@ -86,6 +88,7 @@ export class JsonScanner {
   readonly #maxItemBytes: number;
   readonly #maxDepth: number;
   readonly #auto: boolean;
+  readonly #needsValue: boolean;
   #lines: boolean;
 
   #state: number = IN.byteOrderMark;
@@ -127,10 +130,11 @@ export class JsonScanner {
   /** What is wrong behind the items found so far. */
   failure: MalformedJson | ItemTooLarge | null = null;
 
-  constructor({ format, maxItemBytes, maxDepth }: ScanOptions) {
+  constructor({ format, needsValue = false, maxItemBytes, maxDepth }: ScanOptions) {
     this.#maxItemBytes = maxItemBytes;
     this.#maxDepth = maxDepth;
     this.#auto = format === 'auto';
+    this.#needsValue = needsValue;
     this.#lines = format === 'ndjson';
     this.#containers = new Uint8Array(maxDepth + 1);
   }
@@ -353,7 +357,7 @@ export class JsonScanner {
     }
     const whole = this.#lines
       ? state === IN.line || state === IN.afterLine
-      : state === IN.documentEnd || (this.#auto && state === IN.start);
+      : state === IN.documentEnd || (this.#auto && !this.#needsValue && state === IN.start);
     if (!whole) this.failure = new MalformedJson(expectedAtEnd(state), this.#base, true);
     return [];
   }

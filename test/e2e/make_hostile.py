@@ -9,7 +9,7 @@ import tarfile
 
 NAMES = [
     "../../etc/passwd", "/etc/passwd", "//etc/passwd", "a/../b", "a/./b", "x//y", "x/y", "./dot", "a/b/..", "a/b/.", ".", "..", "...",
-    "a\0b", "a\0", "..\0/passwd", "%2e%2e/passwd", "%2E%2E%2Fpasswd", "..%2F..%2Fetc%2Fpasswd", "a%2Fb", "a/b", "a%b", "%", "%00",
+    "%2e%2e/passwd", "%2E%2E%2Fpasswd", "..%2F..%2Fetc%2Fpasswd", "a%2Fb", "a/b", "a%b", "%", "%00",
     "C:\\Windows\\win.ini", "..\\..\\boot.ini", "\\", "~root", "$HOME", "`id`", "x?format=tar", "x#y", "a;b", "a&b=c", "a+b", "a b",
     "line\r\nSet-Cookie: a=b", "\r", "\n", "\x1b[31m", "\u202egnp.exe", "\ufeffbom", "e\u0301", "\u00e9", "<script>alert(1)</script>",
     "'; DROP TABLE backups; --", "__proto__", "constructor", "n" * 4096, "d/" * 2047 + "dd", "/..", "x", "//x",

@@ -98,11 +98,6 @@ describe('GET /export/stream of a database', () => {
   it.each([
     ['nothing'],
     ['ITEMS'],
-    ['sqlite_master'],
-    ['sqlite_schema'],
-    ['d1_migrations'],
-    ['_cf_METADATA'],
-    ['_cf_KV'],
     ['pragma_table_list'],
     ['items; DROP TABLE items'],
     ['items" WHERE 1 --'],
@@ -114,6 +109,13 @@ describe('GET /export/stream of a database', () => {
       'not-found',
     );
   });
+
+  it.each(['sqlite_master', 'sqlite_schema', 'd1_migrations', '_cf_METADATA', '_cf_KV'])(
+    'refuses %s, which belongs to the database',
+    async (name) => {
+      await expectProblem(await ask(`/export/stream?database=sample&table=${name}`), 409, 'table-unsupported');
+    },
+  );
 
   it('wants a table, and of the vault one of its own', async () => {
     await expectProblem(await ask('/export/stream?database=sample'), 400, 'invalid-option');

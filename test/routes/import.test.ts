@@ -126,6 +126,19 @@ describe('POST /import/stream', () => {
     expect(await send(document)).toMatchObject({ read, written: 0, refused: [] });
   });
 
+  it.each([
+    ['application/json', '', 400],
+    ['application/json; charset=utf-8', ' \n', 400],
+    ['application/vnd.rows+json', '', 400],
+    ['application/json', '[]', 200],
+    ['application/x-ndjson', '', 200],
+    ['text/plain', '', 200],
+  ])('of %s that is %j is answered %i', async (type, body, status) => {
+    const response = await ask(INTO_ITEMS, { method: 'POST', body, headers: { 'content-type': type } });
+    if (status === 200) expect(await response.json()).toMatchObject({ read: 0, written: 0 });
+    else await expectProblem(response, 400, 'malformed-json');
+  });
+
   it('of nothing that shall be an array is malformed', async () => {
     expect(await refused('', 400, 'malformed-json', '&format=json')).toMatchObject({ offset: 0, read: 0, written: 0 });
   });
@@ -234,6 +247,82 @@ describe('refused rows', () => {
   });
 });
 
+describe('rows of a table that refers to itself', () => {
+  const INTO_TREE = '/import/stream?database=sample&table=tree';
+  const nodes = (parent: (id: number) => number | null) =>
+    upTo(1000).map((id) => JSON.stringify({ id, parent: parent(id) }));
+  const parentsFirst = nodes((id) => (id === 1 ? null : id - 1));
+
+  beforeEach(async () => {
+    await db.batch([
+      db.prepare('CREATE TABLE IF NOT EXISTS tree (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES tree(id))'),
+      db.prepare('DELETE FROM tree'),
+    ]);
+  });
+
+  it.each([
+    ['parents first', parentsFirst],
+    ['children first', parentsFirst.toReversed()],
+    ['in the order of an export', nodes((id) => (id === 1000 ? null : id + 1))],
+  ])('are all written but a copy, %s, as a dry run says', async (_, lines) => {
+    const document = [...lines, lines[1]].join('\n');
+    const [dry, real] = await Promise.all([
+      (await ask(`${INTO_TREE}&dry_run=true`, { method: 'POST', body: document })).json<Imported>(),
+      (await ask(`${INTO_TREE}&mode=insert`, { method: 'POST', body: '[]' })).json<Imported>(),
+    ]);
+    expect(real.written).toBe(0);
+    const done = await (await ask(INTO_TREE, { method: 'POST', body: document })).json<Imported>();
+    expect(done).toMatchObject({ read: 1001, written: 1000, refused: [{ index: 1000 }] });
+    expect({ ...dry, job_id: '', dry_run: false }).toEqual({ ...done, job_id: '' });
+    const out = await (await ask('/export/stream?database=sample&table=tree&format=ndjson')).text();
+    await db.prepare('DELETE FROM tree').run();
+    expect(await (await ask(INTO_TREE, { method: 'POST', body: out })).json()).toMatchObject({
+      written: 1000,
+      refused: [],
+    });
+  });
+});
+
+describe('require=all', () => {
+  it('makes refused rows 422, with the counts; the others are written', async () => {
+    const problem = await refused(
+      '[{"id":1},{"id":1},{"id":2}]',
+      422,
+      'rows-refused',
+      '&require=all&job_id=all-or-not',
+    );
+    expect(problem).toMatchObject({ read: 3, written: 2, refused: [{ index: 1 }] });
+    expect(problem.detail).toContain('1 row was refused, and require=all allows none.');
+    expect(await job('all-or-not')).toMatchObject({ phase: 'failed', code: 'rows-refused' });
+    expect(await ids()).toEqual([1, 2]);
+    expect(await send('[{"id":3}]', '&require=all')).toMatchObject({ written: 1, refused: [] });
+    await refused('[]', 400, 'invalid-option', '&require=some');
+  });
+});
+
+describe('what is no table with rows', () => {
+  beforeEach(async () => {
+    await db.batch([
+      db.prepare('CREATE VIEW IF NOT EXISTS some_view AS SELECT id FROM items'),
+      db.prepare('CREATE VIRTUAL TABLE IF NOT EXISTS some_words USING fts5(word)'),
+    ]);
+  });
+
+  it.each([
+    ['some_view', 'is a view'],
+    ['some_words', 'is a virtual table (fts5)'],
+    ['some_words_data', 'is a shadow table'],
+  ])('is refused with what it is: %s', async (name, reason) => {
+    for (const response of [
+      await ask(`/import/stream?database=sample&table=${name}`, { method: 'POST', body: '[]' }),
+      await ask(`/export/stream?database=sample&table=${name}`),
+    ]) {
+      expect((await response.clone().json<Problem>()).detail).toContain(`"${name}" ${reason}`);
+      await expectProblem(response, 409, 'table-unsupported');
+    }
+  });
+});
+
 describe('malformed JSON', () => {
   it('tells where, and what was written before stays', async () => {
     const whole = rows(upTo(250), 'json').trimEnd().slice(0, -1);
@@ -305,7 +394,7 @@ describe('too much', () => {
 
   it('for the queries of one request is told, and what was written stays', async () => {
     await send(rows([1], 'json'));
-    // Each batch of rows that are all there already costs some 200 statements.
+    // A batch of 300 rows that are all there already costs some 600 statements.
     const document = rows([...upTo(50, 1000), ...upTo(900).map(() => 1)], 'ndjson');
     const problem = await refused(document, 413, 'too-many-rows', '&max_errors=1000');
     expect(problem.detail).toContain('the 1000 queries that one request may make');
@@ -360,7 +449,7 @@ describe('the job', () => {
     const { readable, writable } = new IdentityTransformStream();
     const writer = writable.getWriter();
     const answer = ask(`${INTO_ITEMS}&job_id=import-stalled&max_errors=5`, { method: 'POST', body: readable });
-    await writer.write(utf8('\n'.repeat(UPLOAD_READ_BYTES - 200) + '0\n'.repeat(100)));
+    await writer.write(utf8('\n'.repeat(UPLOAD_READ_BYTES - 600) + '0\n'.repeat(300)));
     await vi.waitFor(
       async () => expect(await job('import-stalled')).toMatchObject({ phase: 'failed', code: 'too-many-errors' }),
       { timeout: 8_000, interval: 50 },
@@ -456,7 +545,7 @@ describe('who may, and where', () => {
     ['the catalogue', '/import/stream?database=catalogue&table=tokens', 400, 'invalid-option', 'sample'],
     ['no table', '/import/stream?database=sample', 400, 'invalid-option', 'table'],
     ['a table that is not there', '/import/stream?database=sample&table=none', 404, 'not-found', 'table'],
-    ['a table of SQLite', '/import/stream?database=sample&table=sqlite_master', 404, 'not-found', 'table'],
+    ['a table of SQLite', '/import/stream?database=sample&table=sqlite_master', 409, 'table-unsupported', 'belongs'],
     ['a word that is no flag', `${INTO_ITEMS}&dry_run=yes`, 400, 'invalid-option', 'dry_run'],
     ['a format that is none', `${INTO_ITEMS}&format=csv`, 400, 'invalid-option', 'format'],
     ['a job_id that is none', `${INTO_ITEMS}&job_id=a%20b`, 400, 'invalid-option', 'job_id'],

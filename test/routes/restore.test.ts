@@ -110,11 +110,17 @@ describe('POST /backup/{id}/restore', () => {
   it.each([
     ['empty.ndjson', '?allow_empty=1&compression=zstd'],
     ['empty.ndjson', '?allow_empty=1&compression=none'],
-    ['empty.json', '?allow_empty=1'],
+    ['empty.jsonl', '?allow_empty=1'],
   ])('of nothing, as %s%s, has no rows', async (name, query) => {
     const { backup_id } = await put(name, '', query);
     expect(await restored(backup_id)).toMatchObject({ read: 0, written: 0, refused: [] });
     await expectProblem(await restoring(backup_id, '&format=json'), 400, 'malformed-json');
+  });
+
+  it('of nothing, as empty.json, is malformed', async () => {
+    const { backup_id } = await put('empty.json', '', '?allow_empty=1');
+    await expectProblem(await restoring(backup_id), 400, 'malformed-json');
+    await expectProblem(await restoring(backup_id, '&format=auto'), 400, 'malformed-json');
   });
 
   it.each([

@@ -1,4 +1,6 @@
 /** The job of an upload in pieces: one progress for the whole of it, and its end. */
+import { evictDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
 import { describe, expect, it } from 'vitest';
 import { create, cut, eventually, expectContent, jobOf, receiptOf, send, uploaded, waiting } from '../support/tus.ts';
 import { ask, put, sample } from '../support/vault.ts';
@@ -55,6 +57,24 @@ describe('the job', () => {
     await sending.end();
     expect((await answer).status).toBe(204);
     await expectContent(upload, content);
+  });
+
+  it('keeps its progress where its object is evicted while the upload is idle', async () => {
+    const upload = await create({ length: content.length, metadata: { job_id: 'evicted-job' } });
+    await send(upload, [content.subarray(0, 150_000)]);
+    expect(await jobOf(upload)).toMatchObject({ phase: 'receiving', current: 150_000 });
+    const evict = () => evictDurableObject(env.JOBS.get(env.JOBS.idFromName('evicted-job')));
+    await evict();
+    expect(await jobOf(upload)).toMatchObject({ phase: 'receiving', current: 150_000, total: 300_000, percentage: 50 });
+    const { sending, answer } = await waiting(upload, 150_000, content.subarray(150_000, 200_000));
+    await eventually(
+      () => jobOf(upload),
+      ({ current }) => current === 200_000,
+    );
+    await sending.end();
+    await answer;
+    await evict();
+    expect((await jobOf(upload)).current).toBe(200_000);
   });
 
   it('is the same as of a one-request upload in its end', async () => {

@@ -1,6 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
 import { exportPage } from '../../catalogue/export-page.ts';
-import { readPage } from '../../databases/read-page.ts';
+import { checkReadable, readPage } from '../../databases/read-page.ts';
 import type { Table } from '../../databases/table.ts';
 import { openBody } from '../../delivery/body.ts';
 import { VaultError } from '../../shared/errors.ts';
@@ -35,7 +35,15 @@ const exportRoute = createRoute({
   request: { query: ExportQuery },
   responses: {
     200: { description: 'One JSON array, or one object a line', content: ROWS },
-    ...problems('not-found', 'too-many-transfers', 'storage-failed', 'stored-data-corrupt', 'busy'),
+    ...problems(
+      'not-found',
+      'table-unsupported',
+      'table-too-wide',
+      'too-many-transfers',
+      'storage-failed',
+      'stored-data-corrupt',
+      'busy',
+    ),
   },
 });
 
@@ -52,6 +60,7 @@ function ownPages(catalogue: D1Database, table: string): ExportOrder['pages'] {
 }
 
 function pagesOf(table: Table): ExportOrder['pages'] {
+  checkReadable(table);
   return (after) => readPage(table, after, EXPORT_PAGE_ROWS);
 }
 

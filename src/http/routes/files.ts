@@ -4,7 +4,7 @@ import type { Member } from '../../archive/member.ts';
 import type { MemberIndex } from '../../archive/member-index.ts';
 import type { Backup } from '../../catalogue/backups.ts';
 import { InvalidCursor } from '../../catalogue/pages.ts';
-import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../../delivery/archive.ts';
+import { findDirectory, findMember, hasBytes, openIndex, requireOwner } from '../../delivery/archive.ts';
 import { openDirectoryTar, openMember } from '../../delivery/member.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import { concat, utf8 } from '../../shared/bytes.ts';
@@ -41,6 +41,7 @@ const listRoute = createRoute({
       'invalid-cursor',
       'not-found',
       'not-an-archive',
+      'window-too-large',
       'backup-encrypted',
       'stored-data-lost',
       'index-too-new',
@@ -58,8 +59,9 @@ const fileRoute = createRoute({
   description:
     'The bytes of a file; for a hard link, those of its target. A member without bytes (a directory, a symbolic link, a ' +
     'device) is answered with its entry as JSON and never followed. A path that ends in a slash is a directory: its page ' +
-    'of the listing, or with `format=tar` everything below it as a new tar. Slashes need no encoding, except beside ' +
-    'segments that are empty, "." or ".."; `url` of the listing is always right.',
+    'of the listing, or with `format=tar` everything below it as a new tar. Where the index ended early (`stopped` of the ' +
+    'listing), the connection breaks at the end of that tar, and a path that is not listed is 409 `archive-incomplete`. ' +
+    'Slashes need no encoding, except beside segments that are empty, "." or ".."; `url` of the listing is always right.',
   tags: ['Archives'],
   ...forTokenOrLink('read'),
   request: {
@@ -84,6 +86,9 @@ const fileRoute = createRoute({
       'invalid-filename',
       'not-found',
       'not-an-archive',
+      'window-too-large',
+      'archive-incomplete',
+      'hard-link-unresolved',
       'backup-encrypted',
       'stored-data-lost',
       'precondition-failed',
@@ -232,8 +237,8 @@ async function member(
   asked: Member,
   filename: string | undefined,
 ): Promise<Response> {
-  const owner = await bytesOwner(index, asked);
-  if (!owner || !hasBytes(owner)) {
+  const owner = await requireOwner(index, asked);
+  if (!hasBytes(owner)) {
     if (filename !== undefined) throw filenameWithoutBytes(asked);
     await checkData(c, backup);
     c.header('cache-control', 'private, no-cache');

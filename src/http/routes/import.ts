@@ -4,7 +4,7 @@ import type { Backup } from '../../catalogue/backups.ts';
 import { readContent } from '../../delivery/download.ts';
 import { withinTime } from '../../shared/abort.ts';
 import { VaultError } from '../../shared/errors.ts';
-import { DRAIN_MS, IMPORT_ERRORS } from '../../shared/limits.ts';
+import { DRAIN_MS, HELD_ROWS_BYTES, IMPORT_ERRORS, MIB } from '../../shared/limits.ts';
 import { untilAborted } from '../../shared/streams.ts';
 import { type ImportOrder, importRows } from '../../transfer/import-rows.ts';
 import { plainDocument } from '../../transfer/plain-document.ts';
@@ -22,11 +22,14 @@ import { knownBackup } from './backups.ts';
 import { identityOf } from './download.ts';
 
 const ROWS = [
-  'Each row is an object of columns. Rows are read as they arrive and written in batches of 100, three at a time, so the',
-  'order of two rows is undefined, even if they have the same key or one refers to the other. A row that the table',
-  'rejects is listed in `refused` and does not stop the others, up to `max_errors`. No transaction spans the batches: if',
-  'an import stops, the rows it has written stay, and the error says how many rows were read and written. To be safe,',
-  'run it with `dry_run=true` first, or send the document again with `mode=upsert`.',
+  'Each row is an object of columns. Rows are written as they arrive, in their order: of two rows with the same key the',
+  'first stays, or the last with `mode=upsert` and `mode=replace`. A row may refer to any other row of the document, before',
+  'it or after it. A row that the table rejects is listed in `refused` and does not stop the others, up to `max_errors`;',
+  '`require=all` makes an import with rejected rows 422 `rows-refused`. No transaction spans the document: if an import',
+  'stops, the rows it has written stay, and the error says how many rows were read and written. To be safe, run it with',
+  '`dry_run=true` first, or send the document again with `mode=upsert`.',
+  '',
+  `Rows that refer to later ones are held until those come, ${HELD_ROWS_BYTES / MIB} MiB at most, and so are all rows of a dry run.`,
   '',
   'Numbers keep all their digits (integers up to 64 bits; 1.0 is a REAL). null is NULL, true and false are 1 and 0, and',
   '{"$base64":"…"} is a BLOB, as `GET /export/stream` writes it.',
@@ -38,11 +41,14 @@ const ROWS = [
 const IMPORT_CODES = [
   'malformed-json',
   'not-found',
+  'table-unsupported',
+  'table-too-wide',
   'job-running',
   'job-cancelled',
   'item-too-large',
   'too-many-rows',
   'too-many-errors',
+  'rows-refused',
   'too-many-transfers',
   'storage-failed',
   'job-unavailable',
@@ -137,7 +143,9 @@ export function importRoutes(app: App): void {
       const total = contentLength(c);
       const body = bodyPieces(c);
       const content = (signal: AbortSignal) => untilAborted(body, signal);
-      const source = { content, total, exact: total > 0, operation: 'import' as const };
+      // An empty array is a document; nothing is one only where there may be no lines.
+      const needs_value = isJson(c.req.header('content-type'));
+      const source = { content, total, exact: total > 0, operation: 'import' as const, needs_value };
       try {
         return c.json(await importing(c, { ...order, ...source }), 200);
       } catch (error) {
@@ -166,6 +174,7 @@ export function importRoutes(app: App): void {
           total: backup.file_size,
           exact: false,
           operation: 'restore' as const,
+          needs_value: JSON_DOCUMENT.test(documentName(backup)),
         };
       });
       return c.json(await importing(c, order), 200);
@@ -191,7 +200,9 @@ async function orderOf(c: AppContext, query: z.infer<typeof ImportQuery>) {
   const max_errors = query.max_errors ?? IMPORT_ERRORS;
   const job_id = query.job_id ?? ulid();
   const token_id = c.get('credential')?.token_id ?? null;
-  return { job_id, token_id, database, table, mode, dry_run, format, max_errors, max_queries: config.maxImportQueries };
+  const require_all = query.require === 'all';
+  const max_queries = config.maxImportQueries;
+  return { job_id, token_id, database, table, mode, dry_run, require_all, format, max_errors, max_queries };
 }
 
 /** The client may go away; what has begun is then still brought to its end, if that is near. */
@@ -208,9 +219,17 @@ function checkEncoding(c: AppContext): void {
 }
 
 const DOCUMENT = /\.(json|ndjson|jsonl)(\.(gz|zst))?$/i;
+const JSON_DOCUMENT = /\.json(\.(gz|zst))?$/i;
 
-function checkDocument({ filename, encryption }: Backup, identity: string | null): void {
-  if (!DOCUMENT.test(encryption?.by === 'sender' ? filename.replace(/\.age$/i, '') : filename))
-    throw new NotADocument();
-  if (encryption && identity === null) throw new BackupEncrypted();
+function checkDocument(backup: Backup, identity: string | null): void {
+  if (!DOCUMENT.test(documentName(backup))) throw new NotADocument();
+  if (backup.encryption && identity === null) throw new BackupEncrypted();
+}
+
+function documentName({ filename, encryption }: Backup): string {
+  return encryption?.by === 'sender' ? filename.replace(/\.age$/i, '') : filename;
+}
+
+function isJson(contentType: string | undefined): boolean {
+  return /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType ?? '');
 }

@@ -1,7 +1,7 @@
 import { createRoute, type z } from '@hono/zod-openapi';
 import { ulid } from 'ulidx';
 import type { Backup } from '../../catalogue/backups.ts';
-import { bytesOwner, findDirectory, findMember, hasBytes, openIndex } from '../../delivery/archive.ts';
+import { findDirectory, findMember, hasBytes, openIndex, requireOwner } from '../../delivery/archive.ts';
 import { representationOf } from '../../delivery/representation.ts';
 import { checkFilename } from '../../ingest/filename.ts';
 import { signLink } from '../../links/signed-link.ts';
@@ -38,6 +38,9 @@ export const LINK_CODES = [
   'not-found',
   'format-unavailable',
   'not-an-archive',
+  'window-too-large',
+  'archive-incomplete',
+  'hard-link-unresolved',
   'backup-encrypted',
   'links-not-configured',
 ] as const;
@@ -158,8 +161,8 @@ export async function addressOf(c: AppContext, backup: Backup, order: z.infer<ty
   const asked = withoutEndSlashes(utf8(path ?? ''));
   if (format !== 'tar') {
     const member = await findMember(index, asked);
-    const owner = await bytesOwner(index, member);
-    if (order.filename !== undefined && !(owner && hasBytes(owner))) throw filenameWithoutBytes(member);
+    const owner = await requireOwner(index, member);
+    if (order.filename !== undefined && !hasBytes(owner)) throw filenameWithoutBytes(member);
     return `files/${encodeMemberPath(member.path)}`;
   }
   const directory = await findDirectory(index, asked);

@@ -71,7 +71,7 @@ describe('tarHeader', () => {
     expect(written.includes(`mtime=${wanted}\n`)).toBe(seconds !== 0 || nanos !== 0);
   });
 
-  it.each([99, 100, 101, 990, 991, 992, 9980, 9990, 10_000, TAR_PATH_BYTES])(
+  it.each([99, 100, 101, 990, 991, 992, 5000, TAR_PATH_BYTES - 1, TAR_PATH_BYTES])(
     'counts the length of a record (%i bytes)',
     async (bytes) => {
       const path = utf8('p'.repeat(bytes));
@@ -150,10 +150,10 @@ function randomMember(random: Random): MemberToWrite {
   };
 }
 
-/** ASCII, UTF-8 or any bytes, with slashes within, not at the end. */
+/** ASCII, UTF-8 or any bytes but NUL, with slashes within, not at the end. */
 function randomName(random: Random): Uint8Array {
-  const bytes = 1 + random(pick(random, [20, 100, 110, 300, 5000]));
-  const any = Uint8Array.from({ length: bytes }, () => random(256));
+  const bytes = 1 + random(pick(random, [20, 100, 110, 300, 1300]));
+  const any = Uint8Array.from({ length: bytes }, () => 1 + random(255));
   const ascii = Uint8Array.from({ length: bytes }, () => pick(random, [0x2f, 0x61, 0x2e, 0x0a, 0x5a]));
   const name = pick(random, [any, ascii, utf8('ü𝄞'.repeat(bytes))]);
   name[name.length - 1] = 0x7a;

@@ -7,7 +7,7 @@ import { GZIP_PIECE_BYTES, MIB } from '../../../src/shared/limits.ts';
 import { chunked, collect, firstDifference, noise, run, text } from './bytes.ts';
 
 describe('gzipEncode', () => {
-  it('pauses between slices only while other transfers share the isolate', async () => {
+  test('pauses between slices only while other transfers share the isolate', async () => {
     const content = text(1_000_000);
     const pauses = vi.spyOn(scheduler, 'wait');
     await run(

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { insertRows, NoPrimaryKey } from '../../../src/databases/insert-rows.ts';
+import { NoPrimaryKey } from '../../../src/databases/insert-rows.ts';
 import type { Table } from '../../../src/databases/table.ts';
-import { contents, db, exported, inserted, jsonRow, opened, refusals, run, UNBOUNDED } from './tables.ts';
+import { contents, db, exported, inserted, insertRows, jsonRow, opened, refusals, run } from './tables.ts';
 
 /** The same table over a database that does something else first. */
 function over(table: Table, batch: (statements: D1PreparedStatement[]) => Promise<D1Result[]>): Table {
@@ -77,11 +77,7 @@ describe('rows of JSON', () => {
     const text = `{"id":1,"a":${json}}`;
     expect(await inserted(table, [text])).toEqual({ written: 1, refused: [] });
     // The same by the way that parses, whatever the text.
-    await insertRows(table, [{ ...jsonRow(text.replace('"id":1', '"id":2')), plain: false }], {
-      mode: 'insert',
-      dryRun: false,
-      queries: UNBOUNDED,
-    });
+    await insertRows(table, [{ ...jsonRow(text.replace('"id":1', '"id":2')), plain: false }]);
     expect((await contents(table)).map((line) => line.replace(/^integer:\d /, ''))).toEqual([value, value]);
   });
 
@@ -295,9 +291,193 @@ describe('mode', () => {
     ]);
   });
 
-  it('upsert needs a primary key', async () => {
-    await run('CREATE TABLE keyless (a)');
-    await expect(inserted(await opened('keyless'), ['{"a":1}'], { mode: 'upsert' })).rejects.toThrow(NoPrimaryKey);
+  it.each(['upsert', 'replace'] as const)('%s needs a primary key', async (mode) => {
+    await run('CREATE TABLE IF NOT EXISTS keyless (a)');
+    await expect(inserted(await opened('keyless'), ['{"a":1}'], { mode })).rejects.toThrow(NoPrimaryKey);
+  });
+});
+
+let trees = 0;
+
+/** A new table that refers to itself. */
+async function tree(columns = 'id INTEGER PRIMARY KEY, parent INTEGER REFERENCES %t(id)'): Promise<Table> {
+  const name = `tree_${trees++}`;
+  await run(`CREATE TABLE ${name} (${columns.replaceAll('%t', name)})`);
+  return opened(name);
+}
+
+const node = (id: number, parent: number | null) => `{"id":${id},"parent":${parent}}`;
+const parentsFirst = (count: number) => Array.from({ length: count }, (_, i) => node(i + 1, i === 0 ? null : i));
+const NO_ROW = 'it refers to a row that is not there, or others refer to what it replaces';
+const THERE = 'there is a row with this "id" already';
+
+describe('rows that refer to each other', () => {
+  it('are written but for one copy, parents first, whichever batch it is in', async () => {
+    for (const [at, batch] of [
+      [1, 300],
+      [150, 100],
+      [299, 300],
+      [999, 100],
+    ] as const) {
+      const table = await tree();
+      const rows = parentsFirst(1000).flatMap((row, i) => (i === at ? [row, row] : [row]));
+      for (const dryRun of [true, false]) {
+        expect(await inserted(table, rows, { batch, dryRun })).toEqual({
+          written: 1000,
+          refused: [{ row: at + 1, reason: THERE }],
+        });
+      }
+      expect(await exported(table)).toHaveLength(1000);
+    }
+  });
+
+  it.each([
+    ['children first', parentsFirst(1000).reverse()],
+    ['in the order of an export', Array.from({ length: 1000 }, (_, i) => node(i + 1, i === 999 ? null : i + 2))],
+    ['as a ring', Array.from({ length: 1000 }, (_, i) => node(i + 1, ((i + 1) % 1000) + 1))],
+    ['to themselves', Array.from({ length: 1000 }, (_, i) => node(i + 1, i + 1))],
+  ])('are written %s, in few transactions', async (_, rows) => {
+    const { table, count, queries } = counting(await tree());
+    expect(await inserted(table, rows, { batch: 300, queries })).toEqual({ written: 1000, refused: [] });
+    expect(count.transactions).toBeLessThan(20);
+    expect((await exported(table)).toSorted()).toEqual(rows.toSorted());
+  });
+
+  it('that are refused take along those that refer to them, and no others', async () => {
+    const rows = [
+      ...Array.from({ length: 500 }, (_, i) => node(i + 1, i + 2)),
+      node(501, 9999),
+      node(600, 602),
+      node(602, null),
+      '{"id":"x","parent":null}',
+    ];
+    for (const dryRun of [true, false]) {
+      const table = await tree();
+      const result = await inserted(table, rows, { batch: 100, dryRun });
+      expect(result.written).toBe(2);
+      expect(refusals(result)).toEqual([
+        ...Array.from({ length: 501 }, (_, row) => [row, NO_ROW]),
+        [503, 'its primary key is no integer'],
+      ]);
+    }
+  });
+
+  it('keep the order of two rows with one key, also where the first has to wait', async () => {
+    const rows = [node(1, 5), node(1, null), node(2, 9), node(2, null), node(5, 1)];
+    const table = await tree();
+    for (const dryRun of [true, false]) {
+      expect(await inserted(table, rows, { batch: 1, dryRun })).toEqual({
+        written: 3,
+        refused: [
+          { row: 1, reason: THERE },
+          { row: 2, reason: NO_ROW },
+        ],
+      });
+    }
+    expect(await exported(table)).toEqual([node(1, 5), node(2, null), node(5, 1)]);
+    expect(await inserted(table, [node(1, 7), node(1, 2), node(7, null)], { mode: 'upsert', batch: 1 })).toEqual({
+      written: 3,
+      refused: [],
+    });
+    expect((await exported(table))[0]).toBe(node(1, 2));
+  });
+
+  it('may leave out columns, and need several statements', async () => {
+    const table = await tree(`id INTEGER PRIMARY KEY, parent INTEGER REFERENCES %t(id), a DEFAULT 'd', b`);
+    const rows = Array.from({ length: 40 }, (_, i) => {
+      const more = ['', ',"a":1', ',"b":2', ',"a":null'][i % 4];
+      return `{"id":${i + 1},"parent":${i === 39 ? null : i + 2}${more}}`;
+    });
+    for (const mode of ['insert', 'replace', 'upsert'] as const) {
+      expect(await inserted(table, rows, { mode, batch: 7 })).toEqual({ written: 40, refused: [] });
+      expect((await exported(table)).slice(0, 4)).toEqual([
+        '{"id":1,"parent":2,"a":"d","b":null}',
+        '{"id":2,"parent":3,"a":1,"b":null}',
+        '{"id":3,"parent":4,"a":"d","b":2}',
+        '{"id":4,"parent":5,"a":null,"b":null}',
+      ]);
+      if (mode === 'replace') await run(`UPDATE ${table.quoted} SET parent = NULL`, `DELETE FROM ${table.quoted}`);
+    }
+  });
+
+  it('may refer by several columns, of any type and collation', async () => {
+    const table = await tree(
+      'a TEXT COLLATE NOCASE, b REAL, c, d, PRIMARY KEY (a, b), FOREIGN KEY (c, d) REFERENCES %t(a, b)',
+    );
+    const rows = [
+      '{"a":"x","b":1,"c":"Y","d":2.0}',
+      '{"a":"y","b":"2","c":"Z ","d":3}',
+      '{"a":"z","b":3,"c":null,"d":7}',
+    ];
+    expect(await inserted(table, rows, { batch: 1 })).toEqual({
+      written: 1,
+      refused: [
+        { row: 0, reason: NO_ROW },
+        { row: 1, reason: NO_ROW },
+      ],
+    });
+    expect(await inserted(table, [rows[0] ?? '', rows[1]?.replace('"Z "', '"Z"') ?? ''], { batch: 1 })).toEqual({
+      written: 2,
+      refused: [],
+    });
+  });
+
+  it('are refused without waiting where what they refer to is another table', async () => {
+    await run('CREATE TABLE others (id INTEGER PRIMARY KEY)', 'INSERT INTO others VALUES (1)');
+    const table = await tree('id INTEGER PRIMARY KEY, parent REFERENCES %t(id), other REFERENCES others(id)');
+    const rows = [
+      '{"id":1,"parent":2,"other":1}',
+      '{"id":2,"parent":null,"other":9}',
+      '{"id":3,"parent":3,"other":1}',
+      '{"id":4,"parent":5,"other":1}',
+      '{"id":5,"parent":4,"other":1}',
+    ];
+    for (const dryRun of [true, false]) {
+      expect(refusals(await inserted(table, rows, { dryRun, batch: 2 }))).toEqual([
+        [0, NO_ROW],
+        [1, NO_ROW],
+      ]);
+    }
+  });
+
+  it('are told of as they are held, and held no longer than they wait', async () => {
+    const held: number[] = [];
+    const onHeld = async (bytes: number) => {
+      held.push(bytes);
+    };
+    await inserted(await tree(), parentsFirst(100), { onHeld });
+    expect(held).toEqual([]);
+    await inserted(await tree(), parentsFirst(100).reverse(), { onHeld, batch: 50 });
+    expect(held).toHaveLength(2);
+    expect(held[1]).toBe(held[0]);
+    const failing = async () => {
+      throw new Error('no memory');
+    };
+    await expect(inserted(await tree(), parentsFirst(9).reverse(), { onHeld: failing, batch: 3 })).rejects.toThrow(
+      'no memory',
+    );
+  });
+});
+
+describe('a row that conflicts with another by a second key', () => {
+  it.each(['insert', 'upsert', 'replace'] as const)('is refused by %s, and nothing is removed', async (mode) => {
+    const name = `second_key_${mode}`;
+    await run(
+      `CREATE TABLE ${name} (id INTEGER PRIMARY KEY, mail UNIQUE)`,
+      `CREATE TABLE ${name}_children (parent REFERENCES ${name}(id) ON DELETE CASCADE)`,
+      `INSERT INTO ${name} VALUES (1, 'a'), (2, 'b')`,
+      `INSERT INTO ${name}_children VALUES (1), (2)`,
+    );
+    const table = await opened(name);
+    const result = await inserted(table, ['{"id":3,"mail":"b"}', '{"id":1,"mail":"b"}'], { mode });
+    expect(result.written).toBe(0);
+    expect(result.refused.map(({ row }) => row)).toEqual([0, 1]);
+    if (mode !== 'insert') {
+      expect(result.refused[1]?.reason).toBe('there is a row with this "mail" already');
+      expect((await inserted(table, ['{"id":1,"mail":"c"}'], { mode })).written).toBe(1);
+    }
+    expect(await db.prepare(`SELECT count(*) AS n FROM ${name}_children`).first('n')).toBe(2);
+    expect(await exported(table)).toHaveLength(2);
   });
 });
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type Page, readPage, TextNotUtf8 } from '../../../src/databases/read-page.ts';
-import { openTable, type Table } from '../../../src/databases/table.ts';
+import { checkReadable, type Page, readPage, TextNotUtf8 } from '../../../src/databases/read-page.ts';
+import { openTable, type Table, TableTooWide } from '../../../src/databases/table.ts';
 import { EXPORT_PAGE_BYTES, EXPORT_PIECE_BYTES } from '../../../src/shared/limits.ts';
-import { db, exported, opened, rowsOf, run } from './tables.ts';
+import { db, exported, inserted, opened, rowsOf, run } from './tables.ts';
 
 const ids = (rows: readonly string[]) => rows.map((row) => JSON.parse(row).id);
 
@@ -202,8 +202,50 @@ describe('a page', () => {
   });
 });
 
+describe('a table of a hundred columns with long names', () => {
+  const name = (i: number, chars: number) => `column ${i} ${'n'.repeat(chars - 10)}`;
+  const create = (table: string, chars: number, rest = '') => {
+    const columns = Array.from({ length: 100 }, (_, i) => `"${name(i, chars)}" ${i === 0 && rest ? 'NOT NULL' : ''}`);
+    return `CREATE TABLE ${table} (${columns.join(', ')}${rest})`;
+  };
+
+  it.each([
+    ['a rowid', ''],
+    ['a key of its own', `, PRIMARY KEY ("${name(0, 80)}", "${name(1, 80)}")) WITHOUT ROWID --`],
+  ])('and %s is read', async (kind, rest) => {
+    const wide = `wide_${kind.replaceAll(' ', '_')}`;
+    await run(create(wide, 80, rest));
+    const table = await opened(wide);
+    const rows = Array.from({ length: 5 }, (_, row) =>
+      JSON.stringify(Object.fromEntries(table.columns.map((column, i) => [column.name, `${row} ${i}`]))),
+    );
+    expect(await inserted(table, rows)).toEqual({ written: 5, refused: [] });
+    checkReadable(table);
+    expect(await exported(table, 2)).toEqual(rows);
+    const large = 'x'.repeat(400_000);
+    await run(
+      `UPDATE ${wide} SET "${name(99, 80)}" = '${'x'.repeat(50_000)}' || CAST(x'00' AS TEXT) WHERE "${name(0, 80)}" = '3 0'`,
+    );
+    await run(
+      `UPDATE ${wide} SET "${name(99, 80)}" = replace(hex(zeroblob(200000)), '0', 'x') WHERE "${name(0, 80)}" = '4 0'`,
+    );
+    const last = (await exported(table, 2)).map((row) => JSON.parse(row)[name(99, 80)]);
+    expect(last).toEqual(['0 99', '1 99', '2 99', `${'x'.repeat(50_000)}\0`, large]);
+  });
+
+  it('that are too long for a statement is refused with that reason', async () => {
+    await run(create('too_wide', 900));
+    const table = await opened('too_wide');
+    expect(() => checkReadable(table)).toThrow(TableTooWide);
+    const row = JSON.stringify({ [name(0, 900)]: 1 });
+    expect(await inserted(table, [row])).toEqual({ written: 1, refused: [] });
+    const all = JSON.stringify(Object.fromEntries(table.columns.map((column) => [column.name, 1])));
+    await expect(inserted(table, [all])).rejects.toThrow(TableTooWide);
+  });
+});
+
 describe('a table', () => {
-  it('is none of SQLite, of the platform, of migrations, a view or virtual', async () => {
+  it('of another kind is refused with what it is, and only what is not there is none', async () => {
     await run(
       'CREATE TABLE seen (id INTEGER PRIMARY KEY AUTOINCREMENT)',
       'INSERT INTO seen DEFAULT VALUES',
@@ -211,10 +253,23 @@ describe('a table', () => {
       'CREATE VIRTUAL TABLE words USING fts5(word)',
       'CREATE TABLE all_taken (rowid, _rowid_, oid)',
     );
-    const none = ['looking', 'words', 'words_data', 'words_content', 'words_idx', 'sqlite_sequence', 'sqlite_schema'];
-    for (const name of [...none, 'sqlite_master', 'd1_migrations', '_cf_KV', 'all_taken', 'SEEN', '', '%', 'see_']) {
-      expect(await openTable(db, name), name).toBeNull();
+    for (const [name, reason] of [
+      ['looking', 'is a view'],
+      ['words', 'is a virtual table (fts5)'],
+      ['words_data', 'is a shadow table'],
+      ['words_content', 'is a shadow table'],
+      ['all_taken', 'has columns named rowid, _rowid_ and oid'],
+      ['sqlite_sequence', 'belongs to the database itself'],
+      ['sqlite_master', 'belongs to the database itself'],
+      ['d1_migrations', 'belongs to the database itself'],
+      ['_cf_KV', 'belongs to the database itself'],
+    ] as const) {
+      await expect(openTable(db, name), name).rejects.toMatchObject({
+        code: 'table-unsupported',
+        message: expect.stringContaining(`"${name}" ${reason}`),
+      });
     }
+    for (const name of ['SEEN', '', '%', 'see_']) expect(await openTable(db, name), name).toBeNull();
     expect(await openTable(db, 'seen')).toMatchObject({ name: 'seen', columns: [{ name: 'id' }] });
   });
 
@@ -246,7 +301,7 @@ describe('a table', () => {
       `INSERT INTO descending VALUES ('text', 1), (NULL, 2)`,
     );
     const table = await opened('descending');
-    expect(table.key).toEqual([{ sql: 'rowid' }]);
+    expect(table.key).toEqual([{ sql: 'rowid', column: null, collate: '' }]);
     expect(await exported(table, 1)).toEqual(['{"id":"text","a":1}', '{"id":null,"a":2}']);
   });
 });

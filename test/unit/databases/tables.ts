@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { expect } from 'vitest';
-import { type Inserted, type InsertOptions, insertRows } from '../../../src/databases/insert-rows.ts';
+import { type InsertOptions, RowInsertion } from '../../../src/databases/insert-rows.ts';
 import { type Page, readPage } from '../../../src/databases/read-page.ts';
 import type { JsonRow } from '../../../src/databases/row-values.ts';
 import { openTable, type Table } from '../../../src/databases/table.ts';
@@ -47,8 +47,42 @@ export function jsonRow(text: string): JsonRow {
 
 export const UNBOUNDED = { take: () => undefined };
 
-export function inserted(table: Table, texts: readonly string[], options: Partial<InsertOptions> = {}) {
-  return insertRows(table, texts.map(jsonRow), { mode: 'insert', dryRun: false, queries: UNBOUNDED, ...options });
+export interface Inserted {
+  readonly written: number;
+  /** Places of the rows given, ascending, and why each was refused. */
+  readonly refused: readonly { readonly row: number; readonly reason: string }[];
+}
+
+/** Writes the rows as an import does, `batch` of them at a time. */
+export async function insertRows(
+  table: Table,
+  rows: readonly JsonRow[],
+  { batch = 100, ...options }: Partial<InsertOptions<JsonRow>> & { batch?: number } = {},
+): Promise<Inserted> {
+  const refused: { row: number; reason: string }[] = [];
+  let written = 0;
+  const insertion = await RowInsertion.begin<JsonRow>(table, {
+    mode: 'insert',
+    dryRun: false,
+    queries: UNBOUNDED,
+    ...options,
+    onWritten(count) {
+      written += count;
+      options.onWritten?.(count);
+    },
+    onRefused: (row, reason) => refused.push({ row: rows.indexOf(row), reason }),
+  });
+  for (let at = 0; at < rows.length; at += batch) await insertion.add(rows.slice(at, at + batch));
+  await insertion.end();
+  return { written, refused: refused.sort((a, b) => a.row - b.row) };
+}
+
+export function inserted(
+  table: Table,
+  texts: readonly string[],
+  options: Parameters<typeof insertRows>[2] = {},
+): Promise<Inserted> {
+  return insertRows(table, texts.map(jsonRow), options);
 }
 
 /** What was refused, each with its place. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Member } from '../../../src/archive/member.ts';
-import { bytesOwner, findDirectory, findMember, hasBytes } from '../../../src/delivery/archive.ts';
+import { bytesOwner, findDirectory, findMember, hasBytes, requireOwner } from '../../../src/delivery/archive.ts';
 import { utf8 } from '../../../src/shared/bytes.ts';
 import { member, openIndex, writeIndex } from '../archive/index-samples.ts';
 
@@ -26,10 +26,84 @@ describe('findMember', () => {
 
   it('finds nothing else', async () => {
     const index = await indexOf([['a'], ['dir/b'], ['./x']]);
-    for (const path of ['', 'A', 'dir', 'dir/', 'b', 'a/', '/a', '././x', '.', 'a\0']) {
+    for (const path of ['', 'A', 'dir', 'dir/', 'b', 'a/../a', '../a', 'dir//b', '.', 'a\0']) {
       await expect(findMember(index, utf8(path)), path).rejects.toMatchObject({ code: 'not-found' });
     }
     await expect(findMember(await indexOf([]), utf8('a'))).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
+describe('a path that is spelt otherwise', () => {
+  it('is found with a leading "/" or "./" too many or too few', async () => {
+    for (const stored of ['a/b', './a/b', '/a/b']) {
+      const index = await indexOf([['x'], [stored, { size: 7 }], ['z']]);
+      for (const asked of ['a/b', '/a/b', './a/b', '//a/b', '/././a/b']) {
+        expect(await findMember(index, utf8(asked)), `${asked} of ${stored}`).toMatchObject({ size: 7 });
+        expect(text(await findDirectory(index, utf8(asked.slice(0, -2))))).toBe(stored.slice(0, -2));
+      }
+    }
+  });
+
+  it.each(['a/b', './a/b', '/a/b', 'a//b', 'a/./b', '//a/b', '././a/.//b', '/./a/b'])(
+    'is the target of a hard link as %s, as an extraction would make it',
+    async (stored) => {
+      for (const target of ['a/b', './a/b', '/a/b', 'a//b', 'a/./b', '../a/b']) {
+        const index = await indexOf([['x'], [stored], ['b', link(target)], ['z']]);
+        expect(await bytesOwner(index, await findMember(index, utf8('b'))), target).toMatchObject({
+          headerOffset: 512,
+        });
+      }
+    },
+  );
+
+  it('of a hard link finds the last member before the link', async () => {
+    for (const target of ['d/a', './d/a', '/d/a', 'd//a', 'd/./a', '../d/a', 'x/../d/a']) {
+      const index = await indexOf([['d/a'], ['./d/a'], ['b', link(target)], ['d/a']]);
+      expect(await bytesOwner(index, await findMember(index, utf8('b'))), target).toMatchObject({ headerOffset: 512 });
+    }
+    const odd = await indexOf([['d//./a'], ['b', link('d/a')], ['d//./a']]);
+    expect(await bytesOwner(odd, await findMember(odd, utf8('b')))).toMatchObject({ headerOffset: 0 });
+  });
+
+  it('costs a bounded number of look-ups, however long an archive makes it', async () => {
+    const index = await indexOf([[`${'./'.repeat(4_000)}a`], ['b', link('a')]]);
+    expect(await bytesOwner(index, await findMember(index, utf8('b')))).toBeNull();
+    const short = await indexOf([[`${'./'.repeat(20)}a`], ['b', link('a')]]);
+    expect(await bytesOwner(short, await findMember(short, utf8('b')))).toMatchObject({ headerOffset: 0 });
+  });
+});
+
+describe('an index that ended early', () => {
+  it('says of what it has not that it may lie behind the end', async () => {
+    const stopped = { offset: 1536, reason: "the header's checksum is wrong" };
+    const index = await openIndex(await writeIndex([member('d/a', 0)], { facts: { stopped, layers: [] } }));
+    expect(await findMember(index, utf8('d/a'))).toMatchObject({ headerOffset: 0 });
+    expect(text(await findDirectory(index, utf8('d')))).toBe('d');
+    for (const missing of [findMember(index, utf8('b')), findDirectory(index, utf8('e'))]) {
+      await expect(missing).rejects.toMatchObject({
+        code: 'archive-incomplete',
+        message: expect.stringContaining("up to byte 1536: the header's checksum is wrong"),
+      });
+    }
+  });
+});
+
+describe('requireOwner', () => {
+  it.each([
+    ['gone', 'is not in the archive before the link'],
+    ['soft', 'is a symlink, which has no bytes'],
+    ['d', 'is a directory, which has no bytes'],
+  ])('refuses a hard link to %s', async (target, reason) => {
+    const index = await indexOf([
+      ['soft', { type: 'symlink', linkTarget: utf8('x') }],
+      ['d', { type: 'directory' }],
+      ['l', link(target)],
+    ]);
+    await expect(requireOwner(index, await findMember(index, utf8('l')))).rejects.toMatchObject({
+      code: 'hard-link-unresolved',
+      message: expect.stringContaining(reason),
+    });
+    expect(await requireOwner(index, await findMember(index, utf8('soft')))).toMatchObject({ type: 'symlink' });
   });
 });
 

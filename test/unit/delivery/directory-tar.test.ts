@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Member } from '../../../src/archive/member.ts';
 import { directoryTar } from '../../../src/delivery/directory-tar.ts';
-import { utf8 } from '../../../src/shared/bytes.ts';
+import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { DIRECTORY_BATCH_MEMBERS } from '../../../src/shared/limits.ts';
 import type { ByteSpan } from '../../../src/shared/seek-points.ts';
 import { type Bytes, type Entry, owned, tarOf, whole } from '../../support/archives.ts';
@@ -101,6 +101,25 @@ describe('directoryTar', () => {
     const tar = owned(await whole(directoryTar(index, utf8('d'), read)));
     const paths = (await scanned(tar)).members.map(({ path }) => text(path));
     expect(paths.slice(-3)).toEqual(['d/z', 'd/m14999', 'd/a']);
+  });
+
+  it('breaks off in the place of the end where the index ended early', async () => {
+    const archive = tarOf([{ path: 'd/a', content: 'aa' }]);
+    const stopped = { offset: 1024, reason: 'the archive ends within a header' };
+    const index = await openIndex(
+      await writeIndex((await scanned(archive)).members, { facts: { stopped, layers: [] } }),
+    );
+    async function* read({ offset, length }: ByteSpan): AsyncGenerator<Uint8Array, void, undefined> {
+      yield archive.slice(offset, offset + length);
+    }
+    for (const directory of ['', 'd']) {
+      const pieces: Uint8Array[] = [];
+      const reading = (async () => {
+        for await (const piece of directoryTar(index, utf8(directory), read)) pieces.push(piece.slice());
+      })();
+      await expect(reading).rejects.toMatchObject({ code: 'archive-incomplete' });
+      expect((await scanned(owned(concat(pieces)))).members.map(({ path }) => text(path))).toEqual(['d/a']);
+    }
   });
 
   it('closes what it reads when it is left, and when the archive cannot be read', async () => {

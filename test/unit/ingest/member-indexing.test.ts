@@ -8,7 +8,7 @@ import type { OpenUpload } from '../../../src/progress/messages.ts';
 import { services } from '../../../src/services.ts';
 import { concat, utf8 } from '../../../src/shared/bytes.ts';
 import { Gate, isolateMemory } from '../../../src/shared/isolate-memory.ts';
-import { INDEX_NAME_BYTES, KIB, MIB, PART_BYTES } from '../../../src/shared/limits.ts';
+import { KIB, MIB, PART_BYTES } from '../../../src/shared/limits.ts';
 import { indexKey } from '../../../src/store/object-keys.ts';
 import { ObjectStore } from '../../../src/store/object-store.ts';
 import { type Fault, faultyBucket } from '../../support/faulty-bucket.ts';
@@ -194,7 +194,6 @@ describe('the index of an upload', () => {
   });
 
   it.each([
-    ['a path that is too long', paxMember([['path', 'p'.repeat(INDEX_NAME_BYTES + 1)]]), /name is longer/],
     ['a header that is broken', noise(512), /checksum/],
     ['content that is cut', rawHeader({ name: 'cut', size: '00000077777' }), /ends within the member/],
   ])('ends at %s, with what came before', async (_, broken, reason) => {
