@@ -504,7 +504,7 @@ describe('coldstream, at an address that is no vault,', () => {
   it('says what is wrong with a certificate, and does not try again', () => {
     const because = (code: string) => {
       const { message, isPassing } = new VaultUnreachable(
-        'https://vault.example',
+        { origin: 'https://vault.example' },
         new Error('x', { cause: failure(code) }),
         {
           isPassing: false,
