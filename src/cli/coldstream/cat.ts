@@ -5,7 +5,7 @@ import { print } from './output.ts';
 import { readOptions } from './pull.ts';
 import { type Representation, readRepresentation, representationAt } from './representation.ts';
 import type { Session } from './session.ts';
-import { NotAVault, type Receipt, type VaultClient } from './vault-client.ts';
+import { NotAVault, type Receipt, type VaultClient, VaultRefused } from './vault-client.ts';
 
 export interface CatOptions {
   /** Seconds. */
@@ -36,8 +36,9 @@ export function memberOptions(session: Session, receipt: Receipt, retryFor: numb
  * content: its ETag begins with the receipt's SHA-256. Throws CommandFailed for a member without bytes.
  */
 export async function memberAt(client: VaultClient, receipt: Receipt, path: string): Promise<Representation> {
-  const address = `/backup/${receipt.backup_id}/files/${encodeMemberPath(withoutEndSlashes(path))}`;
-  const member = await representationAt(client, address);
+  const member = await asNamed(withoutEndSlashes(path), (name) =>
+    representationAt(client, `/backup/${receipt.backup_id}/files/${encodeMemberPath(name)}`),
+  );
   const type = member.headers.get('coldstream-member-type');
   if (type === null) throw new NotAVault(client.origin, 'something that is no file of this archive');
   if (!FILES.has(type)) throw new CommandFailed(`${printable(path)} is a ${type}, which has no bytes of its own.`);
@@ -52,7 +53,25 @@ export async function memberAt(client: VaultClient, receipt: Receipt, path: stri
   return member;
 }
 
-function withoutEndSlashes(path: string): string {
+/**
+ * Asks for a path as it is, and where there is none for what tar stores of it: `/etc/x` as `etc/x`. An archive may have
+ * both, so the path itself goes first.
+ */
+export async function asNamed<Result>(path: string, ask: (name: string) => Promise<Result>): Promise<Result> {
+  const relative = path.replace(/^(\.?\/+)+/, '');
+  try {
+    return await ask(path);
+  } catch (error) {
+    if (relative === path || relative === '' || !isMissing(error)) throw error;
+    return ask(relative);
+  }
+}
+
+export function isMissing(error: unknown): boolean {
+  return error instanceof VaultRefused && error.status === 404;
+}
+
+export function withoutEndSlashes(path: string): string {
   return path.replace(/(?<!\/)\/+$/, '');
 }
 

@@ -1,14 +1,14 @@
 import { basename } from 'node:path';
 import { printable } from './amounts.ts';
 import { findBackup } from './backup-name.ts';
-import { encodeMemberPath, memberAt, memberOptions } from './cat.ts';
+import { asNamed, encodeMemberPath, isMissing, memberAt, memberOptions, withoutEndSlashes } from './cat.ts';
 import { type ExtractOptions, extractTree, type FileFacts, TreeWriter } from './extract-tree.ts';
 import { IncompleteInput, PartialFailure, UsageError } from './failures.ts';
 import { type Member, pagesOf } from './listing.ts';
 import { print, printJson } from './output.ts';
 import { type Representation, readRepresentation, representationAt } from './representation.ts';
 import type { Session } from './session.ts';
-import { type Receipt, VaultRefused } from './vault-client.ts';
+import type { Receipt } from './vault-client.ts';
 
 export interface RestoreOptions {
   /** Directory that the files go below. */
@@ -49,21 +49,18 @@ export async function restore(session: Session, wanted: string, options: Restore
 /** `NAME:PATH`; with --path the name is taken as it is, colons included. */
 function splitPath(wanted: string, path: string | undefined): { readonly name: string; readonly path: string } {
   const colon = wanted.indexOf(':');
-  if (path !== undefined || colon < 0) return { name: wanted, path: trimmed(path ?? '') };
-  return { name: wanted.slice(0, colon), path: trimmed(wanted.slice(colon + 1)) };
-}
-
-function trimmed(path: string): string {
-  return path.replace(/(?<!\/)\/+$/, '');
+  if (path !== undefined || colon < 0) return { name: wanted, path: withoutEndSlashes(path ?? '') };
+  return { name: wanted.slice(0, colon), path: withoutEndSlashes(wanted.slice(colon + 1)) };
 }
 
 /** The tar of everything below `path`; null where it is no directory. */
 async function directoryAt({ client }: Session, receipt: Receipt, path: string): Promise<Representation | null> {
-  const address = `/backup/${receipt.backup_id}/files/${path === '' ? '' : `${encodeMemberPath(path)}/`}?format=tar`;
+  const files = `/backup/${receipt.backup_id}/files/`;
+  if (path === '') return representationAt(client, `${files}?format=tar`);
   try {
-    return await representationAt(client, address);
+    return await asNamed(path, (name) => representationAt(client, `${files}${encodeMemberPath(name)}/?format=tar`));
   } catch (error) {
-    if (path !== '' && error instanceof VaultRefused && error.status === 404) return null;
+    if (isMissing(error)) return null;
     throw error;
   }
 }

@@ -141,12 +141,12 @@ class TreePacker {
     const before = await file.stat({ bigint: true });
     const size = Number(before.size);
     const header = headerOf(member, before);
-    const stored = Promise.withResolvers<void>();
-    const sink = this.#pack.entry({ ...header, type: 'file', size }, (error) =>
-      error ? stored.reject(error) : stored.resolve(),
-    );
+    const entry: { sink?: ReturnType<Pack['entry']> } = {};
+    const stored = new Promise<void>((resolve, reject) => {
+      entry.sink = this.#pack.entry({ ...header, type: 'file', size }, (error) => (error ? reject(error) : resolve()));
+    });
     // Awaited below; until then a failure must not count as unhandled.
-    stored.promise.catch(() => undefined);
+    stored.catch(() => undefined);
     let failure: string | null = null;
     for (let at = 0; at < size; ) {
       const wanted = Math.min(READ_BYTES, size - at);
@@ -158,11 +158,11 @@ class TreePacker {
         });
       if (bytesRead === 0) failure ??= `it became shorter while it was read: ${at} of ${size} bytes`;
       const chunk = bytesRead === 0 ? buffer.fill(0) : buffer.subarray(0, bytesRead);
-      if (!sink.write(chunk)) await once(sink, 'drain');
+      if (entry.sink && !entry.sink.write(chunk)) await once(entry.sink, 'drain');
       at += chunk.length;
     }
-    sink.end(null);
-    await stored.promise;
+    entry.sink?.end(null);
+    await stored;
     const after = await file.stat({ bigint: true });
     if (after.size !== before.size || after.mtimeNs !== before.mtimeNs) failure ??= 'it changed while it was read';
     if (failure !== null) this.#options.onProblem(path, failure);
