@@ -18,11 +18,12 @@ import {
   symlink,
   utimes,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { extract, type Header } from 'tar-stream';
 import { printable } from './amounts.ts';
 import { CommandFailed } from './failures.ts';
+import { makeDirectories } from './make-directories.ts';
 import { causeOf } from './vault-client.ts';
 import { writeAll } from './write-all.ts';
 
@@ -95,7 +96,7 @@ export class TreeWriter {
   }
 
   static async at(to: string, options: ExtractOptions): Promise<TreeWriter> {
-    await mkdir(to, { recursive: true });
+    await makeDirectories(resolve(to));
     return new TreeWriter(await realpath(to), options);
   }
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectories } from './make-directories.ts';
 
 /** An upload that another run may resume. */
 export interface OpenUpload {
@@ -52,7 +53,7 @@ export class ResumeStore {
   /** At once or not at all: a run that is killed leaves no half of it. */
   async keep(fingerprint: string, upload: OpenUpload): Promise<void> {
     const folder = this.#folderOf();
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeDirectories(folder, 0o700);
     // One that is there already may be open to others.
     await chmod(folder, 0o700);
     const unfinished = `${this.#path(fingerprint)}.${process.pid}`;
