@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Upload } from 'tus-js-client';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { VaultUnreachable } from '../../src/cli/coldstream/vault-client.ts';
-import { api, fileSize, MIB, put, type Receipt, runs, same, sha256Of } from './clients.ts';
+import { api, fileSize, MIB, put, type Receipt, runs, same } from './clients.ts';
 import {
   type Called,
   COMMAND,

@@ -5,7 +5,7 @@ import { appendFile, mkdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { api, eventually, listed, MIB, type Receipt } from './clients.ts';
+import { api, listed, MIB, type Receipt } from './clients.ts';
 import {
   COMMAND,
   checkStored,

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
+import { text as textOf } from 'node:stream/consumers';
 import { showBytes } from './amounts.ts';
 import { CommandFailed, failureText, Interrupted, PartialFailure, UsageError } from './failures.ts';
 import { Patience } from './patience.ts';
@@ -161,7 +162,7 @@ async function treeOptions(session: Session, options: PushOptions): Promise<Item
 
 /** A list in a file, or from standard input: a line each, or between NULs as `find -print0` writes them. */
 async function linesOf(path: string): Promise<string[]> {
-  const text = await readFile(path === '-' ? '/dev/stdin' : path, 'utf8');
+  const text = path === '-' ? await textOf(process.stdin) : await readFile(path, 'utf8');
   return text.split(text.includes('\0') ? '\0' : /\r?\n/).filter((line) => line !== '');
 }
 

@@ -95,7 +95,8 @@ function isOption(command: Command, key: string): boolean {
 function setOption(command: Command, option: Option, value: unknown, path: string): void {
   const name = option.attributeName();
   const source = command.getOptionValueSource(name);
-  if (source === 'cli' || source === 'env') return;
+  // A variable that is set to nothing counts as not set.
+  if (source === 'cli' || (source === 'env' && command.getOptionValue(name) !== '')) return;
   command.setOptionValueWithSource(name, parsed(option, value, path), 'config');
 }
 

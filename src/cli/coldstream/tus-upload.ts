@@ -222,6 +222,8 @@ class Run {
     const { status, code } = refusal;
     // In this run a failed upload is the end; of an earlier run it is only none to go on with.
     if (code === 'upload-failed' && !this.#unproven) throw refusal;
+    // The upload was ended on purpose: a new upload would undo that, and two of one job would supersede each other for ever.
+    if ((code === 'upload-cancelled' || code === 'job-superseded') && !this.#unproven) throw refusal;
     if (this.#access && (status === 404 || status === 410)) throw new UploadGone(refusal.message);
     if (code === 'upload-superseded') {
       throw new UploadTakenOver('Another push continues this upload, so this one stops.');
