@@ -125,7 +125,7 @@ export class TreeWriter {
       await this.#tried(facts.path, async () => {
         if (isRoot && facts.owner) await chown(path, facts.owner.uid, facts.owner.gid);
         await chmod(path, facts.mode & MODE_BITS);
-        await utimes(path, ...timesOf(facts));
+        await utimes(path, timeOf(facts), timeOf(facts));
       });
     }
   }
@@ -164,7 +164,7 @@ export class TreeWriter {
       }
       if (isRoot && facts.owner) await file.chown(facts.owner.uid, facts.owner.gid);
       await file.chmod(facts.mode & MODE_BITS);
-      await file.utimes(...timesOf(facts));
+      await file.utimes(timeOf(facts), timeOf(facts));
     } catch (error) {
       // A file that is there is whole.
       await rm(path, { force: true });
@@ -178,7 +178,7 @@ export class TreeWriter {
     const path = await this.#place(facts.path);
     await symlink(target, path);
     if (isRoot && facts.owner) await lchown(path, facts.owner.uid, facts.owner.gid);
-    await lutimes(path, ...timesOf(facts));
+    await lutimes(path, timeOf(facts), timeOf(facts));
   }
 
   async #link(facts: FileFacts, target: string): Promise<void> {
@@ -226,11 +226,9 @@ export class TreeWriter {
   }
 }
 
-/** Access and modification. Node takes a negative number for now, and a Date, of whole milliseconds, for what it is. */
-function timesOf({ mtime }: FileFacts): [number, number] | [Date, Date] {
-  if (mtime >= 0) return [mtime, mtime];
-  const date = new Date(mtime * 1000);
-  return [date, date];
+/** Node takes a negative number for now, and a Date, of whole milliseconds, for what it is. */
+function timeOf({ mtime }: FileFacts): number | Date {
+  return mtime < 0 ? new Date(mtime * 1000) : mtime;
 }
 
 /** Throws EntryRefused for a path that leads upwards. An absolute one is taken as relative. */
