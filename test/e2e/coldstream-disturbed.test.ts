@@ -143,9 +143,9 @@ describe('a push that is disturbed', () => {
   });
 
   it('while its file is written to stores nothing', async () => {
-    const file = await files.random('growing.tar', 8 * MIB);
+    const file = await files.random('growing.tar', 24 * MIB);
     await overLine({ bytesPerSecond: 16 * MIB }, async (line) => {
-      const { ended } = startCommand(['push', file], { line });
+      const { ended } = startCommand(['push', file, '--chunk', '1MiB'], { line });
       await sentOver(line, 4 * MIB);
       await appendFile(file, 'one line more');
       expect(await ended).toMatchObject({ code: 1, stderr: expect.stringContaining('changed while it was read') });
