@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Upload } from 'tus-js-client';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { VaultUnreachable } from '../../src/cli/coldstream/vault-client.ts';
-import { api, fileSize, MIB, put, type Receipt, runs, same, sha256Of } from './clients.ts';
+import { api, fileSize, MIB, put, type Receipt, runs, same } from './clients.ts';
 import {
   type Called,
   COMMAND,
@@ -33,16 +33,15 @@ describe('coldstream push and pull', () => {
   it('bring a file in and back, byte for byte, with results on stdout and remarks on stderr', async () => {
     const file = await files.mixed('site.tar', 18 * MIB + 5);
     const { stdout, stderr } = await succeeds(['push', file, '--level', '5', '--job', 'a-file']);
-    const [, id = ''] = /^ {2}id +(\w{26})$/m.exec(stdout) ?? [];
-    expect(stdout).toContain(`sha256    ${await sha256Of(file)}, the same here and there`);
-    expect(stderr).toMatch(/^site\.tar: sending, 18\.0 MiB$/m);
-    expect(stderr + stdout, 'no bar where there is no terminal').not.toContain('\x1b');
+    expect(stdout).toMatch(/^\w{26} {2}18\.0 MiB, .* stored {2}site\.tar\n$/);
+    const id = stdout.slice(0, 26);
+    expect(stderr, 'off a terminal a line a file is all').toBe('');
     expect(kept()).toEqual([]);
 
     const folder = files.path('here');
     await mkdir(folder);
     const pulled = await succeeds(['pull', id], { cwd: folder });
-    expect(pulled).toMatchObject({ stdout: '', stderr: expect.stringContaining('site.tar is here, its SHA-256') });
+    expect(pulled).toMatchObject({ stdout: '', stderr: expect.stringContaining('site.tar is complete; its SHA-256') });
     await same(file, join(folder, 'site.tar'));
     expect(readdirSync(folder)).toEqual(['site.tar']);
 
@@ -72,7 +71,10 @@ describe('coldstream push and pull', () => {
     expect(receipt.file_size).toBe(0);
     await checkStored(receipt, files.path('empty.sql'));
     const pipe = await coldstream(['push', '-', '--name', 'nothing.sql']);
-    expect(pipe).toMatchObject({ code: 1, stderr: expect.stringContaining('Nothing came through the pipe') });
+    expect(pipe).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('The input is empty, so nothing was stored'),
+    });
   });
 
   it('take what comes through a pipe, of unknown length', async () => {
@@ -89,15 +91,15 @@ describe('coldstream push and pull', () => {
     const names = ['one.tar', 'two.tar', 'th\u0007ree.tar', 'four.tar'];
     const paths = await Promise.all(names.map((name) => files.random(name, 3 * MIB)));
     const { code, stdout, stderr } = await coldstream(['push', '--json', ...paths, '--parallel', '2']);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/ree\.tar: .*\(400 invalid-name\)/);
-    expect(stderr).toContain('1 of 4 files are not in the vault.');
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/ree\.tar: .*\(invalid-name\)/);
+    expect(stderr).toContain('1 of 4 are not in the vault.');
     const receipts = stdout
       .toString()
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as Receipt);
-    expect(receipts.map(({ filename }) => filename)).toEqual(['one.tar', 'two.tar', 'four.tar']);
+    expect(receipts.map(({ filename }) => filename).sort()).toEqual(['four.tar', 'one.tar', 'two.tar']);
   });
 
   it('pull goes on with what an earlier one left, and removes what is not the vault’s', async () => {
@@ -109,12 +111,12 @@ describe('coldstream push and pull', () => {
     await copyFile(file, part);
     await truncate(part, 5 * MIB);
     const { stderr } = await succeeds(['pull', backup_id], { cwd: folder });
-    expect(stderr).toContain('part.tar: goes on at 5.00 MiB');
+    expect(stderr).toContain('part.tar: resumes at 5.00 MiB');
     await same(file, join(folder, 'part.tar'));
 
     await writeFile(part, 'something else altogether');
     const wrong = await coldstream(['pull', backup_id, '--force'], { cwd: folder });
-    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('do not have the SHA-256') });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('do not have the SHA-256 of the receipt') });
     expect(readdirSync(folder), 'the file that was there is whole').toEqual(['part.tar']);
     await same(file, join(folder, 'part.tar'));
   });
@@ -153,7 +155,7 @@ describe('coldstream push --compress', () => {
       await killed(child, ended);
       const before = line.sent();
       const { stdout, stderr } = await succeeds(['push', '--json', ...args], { line, node });
-      expect(stderr).toMatch(/goes on at \d+(\.\d+)? MiB sent/);
+      expect(stderr).toMatch(/resumes at \d+(\.\d+)? MiB sent/);
       const receipt = JSON.parse(stdout) as Receipt;
       expect(line.sent() - before).toBeLessThan(receipt.stored_size - 4 * MIB);
       expect(receipt.filename).toBe('compressed.tar');
@@ -186,20 +188,20 @@ describe('coldstream ls, files, cat, link and watch', () => {
     };
     const { stdout } = await runs(
       'bash',
-      ['-c', 'tar -c www | "$NODE" "$COMMAND" push - --name www.tar --job www -q'],
+      ['-c', 'tar -c www | "$NODE" "$COMMAND" push - --name www.tar --job www --json'],
       {
         cwd: files.path(''),
         env,
       },
     );
-    const id = stdout.toString().trim();
-    archive = (await api<Receipt>(vault, 'GET', `/backup/${id}`)).body;
+    const { backup_id } = JSON.parse(stdout.toString()) as Receipt;
+    archive = (await api<Receipt>(vault, 'GET', `/backup/${backup_id}`)).body;
   });
 
   it('list backups and the files of an archive, for people and for programs', async () => {
     const { stdout } = await succeeds(['ls', 'www']);
     expect(stdout).toMatch(
-      new RegExp(`^${archive.backup_id} {2}20\\d\\d-\\d\\d-\\d\\d \\d\\d:\\d\\d .* MiB {2}www\\.tar\n$`),
+      new RegExp(`^${archive.backup_id} {2}20\\d\\d-\\d\\d-\\d\\d \\d\\d:\\d\\d .* MiB {2}- +www\\.tar\n$`),
     );
     const json = await succeeds(['ls', '--json', '--limit', '2']);
     const lines = json.stdout
@@ -236,7 +238,7 @@ describe('coldstream ls, files, cat, link and watch', () => {
 
   it('make links that need no token', async () => {
     const { stdout, stderr } = await succeeds(['link', archive.backup_id, '--path', 'www/big.bin', '--expires', '10m']);
-    expect(stderr).toMatch(/^Good until 20/);
+    expect(stderr).toMatch(/^Valid until 20/);
     await runs('curl', ['-sSf', '-o', files.path('linked'), stdout.trim()]);
     await same(files.path('linked'), files.path('www/big.bin'));
     const json = JSON.parse((await succeeds(['link', '--json', '--format', 'zst', archive.backup_id])).stdout);
@@ -288,24 +290,25 @@ describe('coldstream, called wrongly,', () => {
     expect({ code, stdout: stdout.toString() }).toEqual({ code: 2, stdout: '' });
   });
 
-  it('or with a wrong token, a vault that is not there, a directory, no file: says so and ends with 1', async () => {
+  it('or with a wrong token, a vault that is not there, or no file: says so and ends with 1', async () => {
     const token = 'cst_a-token-that-is-wrong';
     const wrong = await coldstream(['ls'], { token });
-    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringMatching(/\(401 unauthorized\)\n.*COLDSTREAM_TOKEN/) });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringMatching(/\(unauthorized\)\n.*COLDSTREAM_TOKEN/) });
     expect(wrong.stderr + wrong.stdout).not.toContain(token);
     await writeFile(files.path('token'), `${vault.token}\n`);
     await succeeds(['ls', '--token-file', files.path('token')], { token });
 
     const nobody = await coldstream(['ls', '--url', 'http://127.0.0.1:9']);
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining('http://127.0.0.1:9 cannot be reached') });
-    const folder = await coldstream(['push', files.path('')]);
-    expect(folder).toMatchObject({ code: 1, stderr: expect.stringContaining('tar -c') });
     const nothing = await coldstream(['push', files.path('not-there.tar')]);
-    expect(nothing).toMatchObject({ code: 1, stderr: expect.stringContaining('cannot be read: ENOENT') });
+    expect(nothing).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('not-there.tar: no such file or directory (ENOENT)'),
+    });
   });
 
   it('or asked for help, tells on standard output', async () => {
-    expect((await succeeds(['--help'])).stdout).toContain('push [options] <file...>');
+    expect((await succeeds(['--help'])).stdout).toContain('push [options] [source...]');
     expect((await succeeds(['push', '--help'])).stdout).toContain('COLDSTREAM_TOKEN');
     expect((await succeeds(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
@@ -504,7 +507,7 @@ describe('coldstream, at an address that is no vault,', () => {
   it('says what is wrong with a certificate, and does not try again', () => {
     const because = (code: string) => {
       const { message, isPassing } = new VaultUnreachable(
-        'https://vault.example',
+        { origin: 'https://vault.example' },
         new Error('x', { cause: failure(code) }),
         {
           isPassing: false,

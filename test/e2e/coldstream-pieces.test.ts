@@ -6,6 +6,7 @@ import { CommandFailed } from '../../src/cli/coldstream/failures.ts';
 import { Patience } from '../../src/cli/coldstream/patience.ts';
 import { PieceSize } from '../../src/cli/coldstream/piece-size.ts';
 import { type Content, PieceSource } from '../../src/cli/coldstream/piece-source.ts';
+import { RateLimit } from '../../src/cli/coldstream/rate-limit.ts';
 import { filenameIn } from '../../src/cli/coldstream/representation.ts';
 import { fingerprintOf } from '../../src/cli/coldstream/resume-store.ts';
 import { TransferRate } from '../../src/cli/coldstream/transfer-rate.ts';
@@ -92,6 +93,7 @@ describe('the source of pieces', () => {
   const pipe: Content = { size: null, read: () => inChunks(0) };
   const file: Content = { size: bytes.length, read: (from) => inChunks(from), hashWhole: async () => sha256 };
   const pieces = () => new PieceSize({ partBytes: 8 * MIB, fixedBytes: 2 * MIB });
+  const unlimited = new RateLimit(null, new AbortController().signal);
 
   async function piece(source: PieceSource, start: number): Promise<{ bytes: Buffer; size: number; done: boolean }> {
     const { value, done } = await source.slice(start);
@@ -102,7 +104,7 @@ describe('the source of pieces', () => {
   }
 
   it('gives pieces one after the other, and the digest of the whole', async () => {
-    const source = new PieceSource(pipe, pieces());
+    const source = new PieceSource(pipe, pieces(), unlimited);
     const got = [await piece(source, 0), await piece(source, 2 * MIB), await piece(source, 4 * MIB)];
     expect(got.map(({ size, done }) => [size, done])).toEqual([
       [2 * MIB, false],
@@ -121,15 +123,15 @@ describe('the source of pieces', () => {
           yield bytes.subarray(0, 2 * MIB);
         })(),
     };
-    expect(await piece(new PieceSource(exact, pieces()), 0)).toMatchObject({ size: 2 * MIB, done: true });
+    expect(await piece(new PieceSource(exact, pieces(), unlimited), 0)).toMatchObject({ size: 2 * MIB, done: true });
     const nothing: Content = { size: null, read: () => (async function* () {})() };
-    const source = new PieceSource(nothing, pieces());
+    const source = new PieceSource(nothing, pieces(), unlimited);
     expect(await source.isEmpty()).toBe(true);
     expect(await piece(source, 0)).toMatchObject({ size: 0, done: true });
   });
 
   it('gives again what was not acknowledged, from any byte, and refuses what was', async () => {
-    const source = new PieceSource(pipe, pieces());
+    const source = new PieceSource(pipe, pieces(), unlimited);
     await piece(source, 0);
     const cut = await piece(source, 1_234_567);
     expect(cut.bytes.equals(bytes.subarray(1_234_567, 2 * MIB))).toBe(true);
@@ -139,7 +141,7 @@ describe('the source of pieces', () => {
 
   it('opens a file midway and hashes the whole of it elsewhere; other content it makes again from its start', async () => {
     for (const content of [file, pipe]) {
-      const source = new PieceSource(content, pieces());
+      const source = new PieceSource(content, pieces(), unlimited);
       const rest = await piece(source, 4 * MIB + 1);
       expect(rest.bytes.equals(bytes.subarray(4 * MIB + 1)), `${content.size}`).toBe(true);
       expect(await source.digest()).toEqual({ bytes: bytes.length, sha256 });
@@ -147,7 +149,7 @@ describe('the source of pieces', () => {
   });
 
   it('hashes an upload that was whole before, of which nothing is to be sent', async () => {
-    expect(await new PieceSource(file, pieces()).digest()).toEqual({ bytes: bytes.length, sha256 });
+    expect(await new PieceSource(file, pieces(), unlimited).digest()).toEqual({ bytes: bytes.length, sha256 });
   });
 
   it('fails with what the content fails with, also where that was read ahead', async () => {
@@ -159,7 +161,7 @@ describe('the source of pieces', () => {
           throw new Error('the disk is gone');
         })(),
     };
-    const source = new PieceSource(broken, pieces());
+    const source = new PieceSource(broken, pieces(), unlimited);
     await piece(source, 0);
     await expect(source.slice(2 * MIB)).rejects.toThrow('the disk is gone');
     await expect(source.slice(2 * MIB)).rejects.toThrow(CommandFailed);

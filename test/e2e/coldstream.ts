@@ -19,7 +19,7 @@ import {
 import { type LineOptions, type SlowLine, slowLine } from './slow-line.ts';
 
 const projectDir = fileURLToPath(new URL('../..', import.meta.url));
-export const COMMAND = join(projectDir, 'dist/coldstream.cjs');
+export const COMMAND = join(projectDir, 'dist/coldstream/coldstream.cjs');
 
 /** Of this file's tests, from the first hook on ({@link withVault}). */
 export let vault: LocalVault;

@@ -1,26 +1,36 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { printable } from './amounts.ts';
 import { CommandFailed } from './failures.ts';
 import type { Content } from './piece-source.ts';
 import { zstdFrames } from './zstd-frames.ts';
 
 const READ_BYTES = 1024 * 1024;
 
-/** A regular file of `size` bytes, which can be read again from anywhere. */
-export function fileContent(path: string, size: number): Content {
+/** What tells a file from what it was before: a change of its content changes one of them. */
+export interface FileState {
+  readonly size: number;
+  readonly mtimeNs: bigint;
+}
+
+/**
+ * A regular file, which can be read again from anywhere. Reading it to its end fails unless it is then what `state` says,
+ * so that an upload of a file that changed meanwhile never becomes complete.
+ */
+export function fileContent(path: string, state: FileState): Content {
   return {
-    size,
-    read: (offset) => readFile(path, offset, size),
+    size: state.size,
+    read: (offset) => readFile(path, offset, state),
     // Beside the sending, which waits for the network: a core hashes a GiB in a second or two.
     hashWhole: async () => {
       const hash = createHash('sha256');
-      for await (const chunk of readFile(path, 0, size)) hash.update(chunk);
+      for await (const chunk of readFile(path, 0, state)) hash.update(chunk);
       return hash.digest('hex');
     },
   };
 }
 
-/** What comes through a pipe, once. */
+/** What comes once. */
 export function pipeContent(stream: AsyncIterable<Buffer>): Content {
   return { size: null, read: () => stream };
 }
@@ -31,9 +41,9 @@ export interface FileDigest {
 }
 
 /**
- * Content as zstd, and after its end what the content itself was: the vault decodes it, and its receipt is the file's. How long that is, is known at its end. To go on midway it is made again from its start (`read` always
- * begins there): frames depend on nothing but their bytes, the level and zstd's version, and should they differ all the
- * same, the checksum of the whole tells.
+ * Content as zstd, and after its end length and checksum of the content itself: the vault decodes it, so its receipt is
+ * the file's. To resume, it is compressed again from its start (`read` always begins there): frames depend on nothing but
+ * their bytes, the level and the version of zstd. Should they differ, the checksum of the whole does too.
  */
 export function compressedContent(
   content: Content,
@@ -57,26 +67,31 @@ export function compressedContent(
   };
 }
 
-/** Bytes `offset` to `size`; a file that became shorter meanwhile is an error, what was appended is left out. */
-async function* readFile(path: string, offset: number, size: number): AsyncGenerator<Buffer, void, undefined> {
+/** Bytes from `offset` to the end. Throws CommandFailed where the file is not, or is no longer, what `state` says. */
+async function* readFile(path: string, offset: number, state: FileState): AsyncGenerator<Buffer, void, undefined> {
+  const { size, mtimeNs } = state;
   const file = await open(path, 'r');
   try {
     for (let at = offset; at < size; ) {
       const chunk = await readChunk(file, at, Math.min(READ_BYTES, size - at));
-      if (chunk.length === 0)
-        throw new CommandFailed(`${path} became shorter while it was read: ${at} of ${size} bytes.`);
+      if (chunk.length === 0) throw changed(path, `it has ${at} of ${size} bytes`);
       yield chunk;
       at += chunk.length;
     }
-    // Files of /proc and /sys say that they have no bytes, and have some.
-    if (size === 0 && (await readChunk(file, 0, 1)).length > 0) {
-      throw new CommandFailed(
-        `${path} has content but no size. Push it through a pipe: cat ${path} | coldstream push -`,
-      );
-    }
+    // Files of /proc and /sys have another size than stat says.
+    if ((await readChunk(file, size, 1)).length > 0) throw changed(path, `it has more than ${size} bytes`);
+    const now = await file.stat({ bigint: true });
+    if (Number(now.size) !== size || now.mtimeNs !== mtimeNs) throw changed(path, 'it was written to');
   } finally {
     await file.close();
   }
+}
+
+function changed(path: string, what: string): CommandFailed {
+  return new CommandFailed(
+    `${printable(path)} changed while it was read, so nothing was stored: ${what}. ` +
+      `Push it again, or through a pipe: cat FILE | coldstream push - --name NAME`,
+  );
 }
 
 async function readChunk(file: FileHandle, position: number, length: number): Promise<Buffer> {

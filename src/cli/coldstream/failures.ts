@@ -12,18 +12,53 @@ export class UsageError extends CommandFailed {
   override readonly exitCode = 2;
 }
 
+/** Something was done and something was not: some files of a push, some backups of a command. */
+export class PartialFailure extends CommandFailed {
+  override readonly name = 'PartialFailure';
+  override readonly exitCode = 3;
+}
+
+/** The input ended too early: an empty pipe, or an archive that breaks off. */
+export class IncompleteInput extends CommandFailed {
+  override readonly name = 'IncompleteInput';
+  override readonly exitCode = 4;
+}
+
+/** The program whose output was to be stored failed. */
+export class SourceCommandFailed extends CommandFailed {
+  override readonly name = 'SourceCommandFailed';
+  override readonly exitCode = 5;
+}
+
+/** The vault has lost or damaged the bytes of a backup. No retry helps. */
+export class StoredDataDamaged extends CommandFailed {
+  override readonly name = 'StoredDataDamaged';
+  override readonly exitCode = 6;
+}
+
+/** `--timeout` ended the wait; the exit code is that of timeout(1). */
+export class TimedOut extends CommandFailed {
+  override readonly name = 'TimedOut';
+  override readonly exitCode = 124;
+}
+
 /** Errors of the operating system, in the words of its tools. */
 const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EDQUOT: 'disk quota exceeded',
   EEXIST: 'it exists already',
+  EIO: 'input/output error',
   EISDIR: 'it is a directory',
+  ELOOP: 'too many symbolic links',
   EMFILE: 'too many open files',
   ENAMETOOLONG: 'the name is too long',
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on the device',
   ENOTDIR: 'a part of the path is not a directory',
+  ENOTEMPTY: 'the directory is not empty',
+  ENXIO: 'no such device or address',
   EPERM: 'operation not permitted',
+  EPIPE: 'its reader has gone',
   EROFS: 'the file system is read-only',
 };
 
@@ -33,6 +68,15 @@ export function systemFailure(error: unknown): string | null {
   const { code, path, syscall } = error as NodeJS.ErrnoException;
   const reason = SYSTEM_ERRORS[code ?? ''] ?? printable(error.message);
   return `${printable(path ?? syscall ?? 'The system')}: ${reason}${code ? ` (${code})` : ''}.`;
+}
+
+/** What a failure says at a terminal: a sentence, never a stack. */
+export function failureText(error: unknown): string {
+  if (error instanceof CommandFailed) return error.message;
+  const system = systemFailure(error);
+  if (system) return system;
+  const words = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return `This is a fault of the command itself: ${printable(words)}. Please report it.`;
 }
 
 /** By Ctrl-C or a signal; the exit code is a shell's: 128 and the signal's number. */

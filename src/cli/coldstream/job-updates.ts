@@ -42,6 +42,7 @@ export async function* jobUpdates(
   const socket = new WebSocket(`${client.origin.replace(/^http/, 'ws')}/ws/backup/${job}`, {
     headers: { authorization: `Bearer ${client.token}` },
     handshakeTimeout: HANDSHAKE_MS,
+    ...(client.connections.socketAgent && { agent: client.connections.socketAgent }),
   });
   // One that is ended while it opens says so once more, when nobody listens.
   socket.on('error', () => undefined);
@@ -56,12 +57,12 @@ export async function* jobUpdates(
       if (isEnd(update)) return;
     }
   } catch (error) {
-    throw signal.aborted ? signal.reason : new VaultUnreachable(client.origin, error);
+    throw signal.aborted ? signal.reason : new VaultUnreachable(client, error);
   } finally {
     clearInterval(heart);
     socket.terminate();
   }
-  throw new VaultUnreachable(client.origin, new Error('the connection ended before the job did'));
+  throw new VaultUnreachable(client, new Error('the connection ended before the job did'));
 }
 
 function keepAlive(socket: WebSocket): NodeJS.Timeout {

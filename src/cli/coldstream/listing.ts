@@ -1,12 +1,19 @@
-/** What the vault has: its backups, and the files within one of them. */
+/** Backups of the vault, and the files of one of them. */
 import { printable, showBytes } from './amounts.ts';
+import { findBackup } from './backup-name.ts';
 import { print, printJson } from './output.ts';
 import type { Session } from './session.ts';
-import type { Receipt } from './vault-client.ts';
+import { nameOf, type Receipt } from './vault-client.ts';
 
 export interface ListOptions {
   /** At most so many. */
   readonly limit?: number;
+}
+
+export interface BackupListOptions extends ListOptions {
+  /** All versions of exactly this name, instead of a prefix. */
+  readonly name?: string;
+  readonly damaged?: boolean;
 }
 
 interface Page {
@@ -18,7 +25,7 @@ interface BackupPage extends Page {
 }
 
 /** A member of an archive (docs: File). */
-interface Member {
+export interface Member {
   readonly path: string;
   readonly type: string;
   readonly size: number;
@@ -33,50 +40,60 @@ interface FilePage extends Page {
 }
 
 /** Backups whose names begin with `prefix`, newest first. */
-export async function listBackups(session: Session, prefix: string, { limit }: ListOptions): Promise<void> {
-  const pages = pagesOf<BackupPage>(session, '/backup', prefix, limit);
+export async function listBackups(session: Session, prefix: string, options: BackupListOptions): Promise<void> {
+  const { limit, name, damaged } = options;
+  const query = { ...(name === undefined ? { prefix } : { name }), ...(damaged && { damaged: 'true' }) };
+  const pages = pagesOf<BackupPage>(session, '/backup', query, limit);
   await listed(session, pages, ({ backups }) => backups, limit, backupLine);
 }
 
 /** The files of an archive whose paths begin with `prefix`, by path. */
-export async function listFiles(session: Session, id: string, prefix: string, { limit }: ListOptions): Promise<void> {
+export async function listFiles(
+  session: Session,
+  wanted: string,
+  prefix: string,
+  { limit }: ListOptions,
+): Promise<void> {
+  const { backup_id } = await findBackup(session.client, wanted);
   let stopped: FilePage['stopped'] = null;
-  const pages = pagesOf<FilePage>(session, `/backup/${encodeURIComponent(id)}/files`, prefix, limit);
+  const pages = pagesOf<FilePage>(session, `/backup/${backup_id}/files`, { prefix }, limit);
   const files = (page: FilePage) => {
     stopped = page.stopped;
     return page.files;
   };
   await listed(session, pages, files, limit, fileLine);
-  tellStopped(session, stopped);
+  noteStopped(session, stopped);
 }
 
-function tellStopped({ view }: Session, stopped: FilePage['stopped']): void {
+function noteStopped({ view }: Session, stopped: FilePage['stopped']): void {
   if (!stopped) return;
   view.note(
-    `The archive is broken at byte ${stopped.offset}, and what comes after is not listed: ${printable(stopped.reason)}.`,
+    `The archive breaks off at byte ${stopped.offset}; later files are not listed: ${printable(stopped.reason)}.`,
   );
 }
 
-/** The most that the vault gives in one page. */
+/** The most rows that the vault puts into one page. */
 const PAGE_ROWS = 1000;
 
-async function* pagesOf<P extends Page>(
+/** Page by page; `path` takes `cursor` and `limit` like every list of the vault. */
+export async function* pagesOf<P extends Page>(
   { client }: Session,
   path: string,
-  prefix: string,
+  query: Readonly<Record<string, string>>,
   limit = PAGE_ROWS,
 ): AsyncGenerator<P, void, undefined> {
   let cursor: string | null = null;
   do {
-    const query = new URLSearchParams({ prefix, limit: String(Math.min(limit, PAGE_ROWS)) });
-    if (cursor) query.set('cursor', cursor);
-    const page: P = await client.json<P>(`${path}?${query}`);
+    const params = new URLSearchParams({ ...query, limit: String(Math.min(limit, PAGE_ROWS)) });
+    if (cursor) params.set('cursor', cursor);
+    const page: P = await client.json<P>(`${path}?${params}`);
     yield page;
     cursor = page.cursor;
   } while (cursor);
 }
 
-async function listed<P, Row>(
+/** Prints rows as lines, or as JSON. */
+export async function listed<P, Row>(
   session: Session,
   pages: AsyncIterable<P>,
   rowsOf: (page: P) => readonly Row[],
@@ -92,9 +109,16 @@ async function listed<P, Row>(
   }
 }
 
-function backupLine({ backup_id, created_at, file_size, stored_size, filename }: Receipt): string {
+function backupLine(receipt: Receipt): string {
+  const { backup_id, created_at, file_size, stored_size } = receipt;
   const sizes = `${showBytes(file_size).padStart(9)}  ${showBytes(stored_size).padStart(9)}`;
-  return `${backup_id}  ${minute(created_at)}  ${sizes}  ${printable(filename)}`;
+  return `${backup_id}  ${minute(created_at)}  ${sizes}  ${conditionOf(receipt).padEnd(10)}  ${printable(nameOf(receipt))}`;
+}
+
+/** In a word: `damaged`, the day of the last verification, or `-` where there was none. */
+function conditionOf({ damage, verified_at }: Receipt): string {
+  if (damage) return 'damaged';
+  return verified_at ? printable(verified_at).slice(0, 10) : '-';
 }
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -111,7 +135,7 @@ function fileLine({ type, mode, size, mtime, path, link_target }: Member): strin
   return `${TYPES[type] ?? '-'}${mode}  ${String(size).padStart(12)}  ${minute(mtime)}  ${printable(path)}${target}`;
 }
 
-/** `2026-11-23 07:30`, of UTC. */
-function minute(time: string): string {
+/** `2026-11-23 07:30`, in UTC. */
+export function minute(time: string): string {
   return printable(time).slice(0, 16).replace('T', ' ');
 }

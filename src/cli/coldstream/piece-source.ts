@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { FileSource, SliceResult } from 'tus-js-client';
 import { CommandFailed } from './failures.ts';
 import type { PieceSize } from './piece-size.ts';
+import type { RateLimit } from './rate-limit.ts';
 import { causeOf } from './vault-client.ts';
 
 /** What is to be sent. */
@@ -31,6 +32,7 @@ export class PieceSource implements FileSource {
   readonly size: number;
   readonly #content: Content;
   readonly #pieces: PieceSize;
+  readonly #limit: Pick<RateLimit, 'pass' | 'stepBytes'>;
   readonly #hash = createHash('sha256');
   /** Where the content was opened midway, its hash comes from a reading of its own. */
   #whole: Promise<string> | null = null;
@@ -45,10 +47,11 @@ export class PieceSource implements FileSource {
   #wanted = 0;
   #filling: Promise<void> | null = null;
 
-  constructor(content: Content, pieces: PieceSize) {
+  constructor(content: Content, pieces: PieceSize, limit: Pick<RateLimit, 'pass' | 'stepBytes'>) {
     this.size = content.size as number;
     this.#content = content;
     this.#pieces = pieces;
+    this.#limit = limit;
   }
 
   /** Whether there is no byte at all. Waits for the first. */
@@ -64,7 +67,7 @@ export class PieceSource implements FileSource {
     await this.#fillTo(start, end + 1);
     const stop = Math.min(end, this.#end);
     const done = this.#ended && stop === this.#end;
-    const value = Object.assign(Readable.from(this.#bytes(start, stop)), { size: stop - start });
+    const value = Object.assign(Readable.from(this.#limited(this.#bytes(start, stop))), { size: stop - start });
     if (!done) this.#readAhead(stop);
     return { value, done };
   }
@@ -117,7 +120,9 @@ export class PieceSource implements FileSource {
   async #read(): Promise<void> {
     while (this.#input && this.#end < this.#wanted) {
       const { done, value } = await this.#input.next().catch((error: unknown) => {
-        throw error instanceof CommandFailed ? error : new CommandFailed(`It cannot be read: ${causeOf(error)}.`);
+        throw error instanceof CommandFailed
+          ? error
+          : new CommandFailed(`The input cannot be read: ${causeOf(error)}.`);
       });
       if (done) {
         this.#ended = true;
@@ -147,14 +152,22 @@ export class PieceSource implements FileSource {
     if (chunks > 0) this.#chunks.splice(0, chunks);
   }
 
+  async *#limited(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
+    for (const chunk of chunks) {
+      await this.#limit.pass(chunk.length);
+      yield chunk;
+    }
+  }
+
   /** What is held from `start` to `stop`, in small chunks and without a copy. */
   #bytes(start: number, stop: number): Buffer[] {
     const bytes: Buffer[] = [];
+    const most = Math.min(WRITE_BYTES, this.#limit.stepBytes);
     let at = this.#base;
     for (const chunk of this.#chunks) {
       const last = Math.min(chunk.length, stop - at);
-      for (let from = Math.max(0, start - at); from < last; from += WRITE_BYTES) {
-        bytes.push(chunk.subarray(from, Math.min(last, from + WRITE_BYTES)));
+      for (let from = Math.max(0, start - at); from < last; from += most) {
+        bytes.push(chunk.subarray(from, Math.min(last, from + most)));
       }
       at += chunk.length;
       if (at >= stop) break;

@@ -1,30 +1,33 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
-import { compressedContent, type FileDigest, fileContent, pipeContent } from './content.ts';
+import { basename, isAbsolute, normalize, resolve } from 'node:path';
+import { printable } from './amounts.ts';
+import { commandOutput } from './command-output.ts';
+import { compressedContent, type FileDigest, type FileState, fileContent, pipeContent } from './content.ts';
 import { CommandFailed, UsageError } from './failures.ts';
 import type { Content } from './piece-source.ts';
+import { type TreeOptions, treeTar } from './tree-tar.ts';
 import { causeOf } from './vault-client.ts';
 
-/** One thing to push: a file, or what comes through a pipe. */
+/** One thing to push: a file, a pipe, the output of a command, or directories as a tar. */
 export interface PushItem {
   /** Under which the vault keeps it. */
   readonly name: string;
   /** For the bar: bytes before a compression; null: unknown. */
   readonly size: number | null;
-  /** Absolute path of a file; `-`. */
+  /** Absolute path of a file; else what it is, for the fingerprint of its upload. */
   readonly source: string;
-  /** zstd level of the compression here; null: none. Another level makes other bytes, which no upload can go on with. */
+  /** zstd level of the compression here; null: none. Another level makes other bytes, which cannot resume an upload. */
   readonly compressLevel: number | null;
   /** What tells the file as it is now from what it was or will be; null where it can be read but once. */
   readonly state: string | null;
+  /** Entries that are missing in the tar, or not as they are now; empty for everything else. */
+  readonly problems: readonly string[];
   /**
-   * Anew from the start. `reached` returns, for bytes sent, how many of `size` these are. `file` resolves with the file's own
+   * Anew from the start. `reached` returns, for bytes sent, how many of `size` these are. `file` returns the file's own
    * length and SHA-256 where the content is an encoding of it; null where the content is the file.
    */
   open(): OpenedItem;
-  /** Whether the file is what it was when it was opened. */
-  isUnchanged(): Promise<boolean>;
 }
 
 export interface OpenedItem {
@@ -37,25 +40,50 @@ export interface ItemOptions {
   readonly name?: string | undefined;
   /** zstd level of the client's own compression; null: bytes go as they are. */
   readonly compressLevel: number | null;
+  /** For directories. */
+  readonly tree: Pick<TreeOptions, 'excludes' | 'oneFileSystem' | 'onSkipped'>;
 }
 
 /** `-` is standard input. Throws UsageError for what has no name, CommandFailed for what cannot be read. */
 export async function pushItem(path: string, options: ItemOptions): Promise<PushItem> {
-  if (path === '-')
-    return pipe(process.stdin, named(options, 'What comes through a pipe needs a name: --name db.sql'), options);
-  const found = await stat(path).catch((error: unknown) => {
-    throw new CommandFailed(`${path} cannot be read: ${causeOf(error)}.`);
-  });
-  if (found.isDirectory()) {
-    const name = basename(resolve(path)) || 'root';
-    throw new CommandFailed(
-      `${path} is a directory. Push it as an archive: tar -c ${path} | coldstream push - --name ${name}.tar`,
-    );
+  if (path === '-') {
+    return streamItem(process.stdin, named(options, 'A pipe needs a name: --name db.sql'), '-', options);
   }
+  const found = await stat(path).catch((error: unknown) => {
+    throw new CommandFailed(`${causeOf(error)}.`);
+  });
+  if (found.isDirectory()) return treeItem([path], { ...options, name: options.name ?? `${nameFor(path)}.tar` });
+  if (found.isFile()) return fileItem(path, options);
   // Named pipes, and what a shell makes of <(command).
-  if (!found.isFile())
-    return pipe(createReadStream(path), named(options, `${path} is a pipe: give it a --name.`), options);
-  return file(path, options);
+  const name = named(options, `${printable(path)} is a pipe or a device, which needs a --name.`);
+  return streamItem(createReadStream(path), name, '-', options);
+}
+
+/** The output of a program. */
+export function commandItem(words: readonly string[], options: ItemOptions): PushItem {
+  const name = named(options, 'The output of a command needs a name: --name db.sql');
+  return streamItem(commandOutput(words), name, '-', options);
+}
+
+/** One tar of several paths. */
+export function treeItem(roots: readonly string[], options: ItemOptions): PushItem {
+  const problems: string[] = [];
+  const onProblem = (path: string, why: string) => {
+    problems.push(why.startsWith(path) ? printable(why) : `${printable(path)}: ${why}`);
+  };
+  const tar = treeTar(roots, { ...options.tree, onProblem });
+  return { ...streamItem(tar, named(options, 'A list of files needs a --name.'), roots.join('\n'), options), problems };
+}
+
+/**
+ * The path as it was given, so that `push db1/etc.tar` is stored as db1/etc.tar. Of an absolute path, or one that leads
+ * upwards, the last segment only: a machine's folders are no part of a backup's name.
+ */
+function nameFor(path: string): string {
+  const plain = normalize(path).replace(/\/+$/, '');
+  if (isAbsolute(path) || plain === '' || plain === '.' || plain.startsWith('..'))
+    return basename(resolve(path)) || 'root';
+  return plain;
 }
 
 function named({ name }: ItemOptions, otherwise: string): string {
@@ -63,40 +91,35 @@ function named({ name }: ItemOptions, otherwise: string): string {
   return name;
 }
 
-function pipe(stream: AsyncIterable<Buffer>, name: string, options: ItemOptions): PushItem {
+function streamItem(stream: AsyncIterable<Buffer>, name: string, source: string, options: ItemOptions): PushItem {
   return {
     name,
     size: null,
-    source: '-',
+    source,
     compressLevel: options.compressLevel,
     state: null,
+    problems: [],
     open: () => opened(pipeContent(stream), options, null),
-    isUnchanged: async () => true,
   };
 }
 
-async function file(path: string, options: ItemOptions): Promise<PushItem> {
+async function fileItem(path: string, options: ItemOptions): Promise<PushItem> {
   const absolute = resolve(path);
-  const { size, state } = await look(absolute);
+  const state = await stateOf(absolute);
   return {
-    name: options.name ?? basename(absolute),
-    size,
+    name: options.name ?? nameFor(path),
+    size: state.size,
     source: absolute,
     compressLevel: options.compressLevel,
-    state,
-    open: () => opened(fileContent(path, size), options, size),
-    // One that is gone by now had been read to its end.
-    isUnchanged: () =>
-      look(absolute).then(
-        (now) => now.state === state,
-        () => true,
-      ),
+    state: `${state.size} bytes of ${state.mtimeNs}`,
+    problems: [],
+    open: () => opened(fileContent(path, state), options, state.size),
   };
 }
 
-async function look(path: string): Promise<{ size: number; state: string }> {
+async function stateOf(path: string): Promise<FileState> {
   const { size, mtimeNs } = await stat(path, { bigint: true });
-  return { size: Number(size), state: `${size} bytes of ${mtimeNs}` };
+  return { size: Number(size), mtimeNs };
 }
 
 function opened(content: Content, { compressLevel }: ItemOptions, size: number | null): OpenedItem {
@@ -105,7 +128,7 @@ function opened(content: Content, { compressLevel }: ItemOptions, size: number |
   const { content: compressed, file } = compressedContent(content, compressLevel, (made, read) =>
     frames.push({ made, read }),
   );
-  // The bar counts what the person knows, the file's own bytes. Of a pipe that is unknown, and what is sent is shown.
+  // The bar counts the file's own bytes. Of a pipe their number is unknown, so it counts what is sent.
   const reached = (sent: number) => frames.findLast(({ made }) => made <= sent)?.read ?? 0;
   return { content: compressed, file, reached: size === null ? (sent) => sent : reached };
 }

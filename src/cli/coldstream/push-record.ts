@@ -4,7 +4,7 @@ import type { Session } from './session.ts';
 import type { CreatedUpload, UploadAccess } from './tus-upload.ts';
 import { causeOf, VaultClient } from './vault-client.ts';
 
-/** What of a push tells it from others. */
+/** What distinguishes a push from others. */
 export interface RecordOrder {
   readonly session: Session;
   readonly item: PushItem;
@@ -14,8 +14,8 @@ export interface RecordOrder {
 }
 
 /**
- * What later runs know of this push. Of a pipe they cannot go on with it, but if it has a job's name, that has to be
- * freed: the vault keeps it for the upload until that expires.
+ * The record of this push for later runs. They cannot resume a pipe, but they delete its upload if it has a job's name,
+ * which the vault keeps for an upload until it expires.
  */
 export class PushRecord {
   readonly #order: RecordOrder;
@@ -30,7 +30,7 @@ export class PushRecord {
       : null;
   }
 
-  /** The upload to go on with. Another one, that was begun with what the file was before, is removed. */
+  /** The upload to resume. If the file has changed since, that upload is deleted. */
   async begun(): Promise<OpenUpload | null> {
     const { session, item, store, fresh } = this.#order;
     const upload = this.#fingerprint === null ? null : await store.find(this.#fingerprint);
@@ -47,7 +47,7 @@ export class PushRecord {
     const { store, session, item } = this.#order;
     const now = { begunAt: new Date().toISOString(), state: item.state, pid: process.pid };
     await store.keep(this.#fingerprint, { ...upload, ...now }).catch((error: unknown) => {
-      session.view.note(`${item.name}: should this be stopped, it cannot be resumed. ${causeOf(error)}.`);
+      session.view.note(`${item.name}: if interrupted, this upload cannot be resumed. ${causeOf(error)}.`);
     });
   }
 
@@ -56,13 +56,13 @@ export class PushRecord {
   }
 }
 
-/** After an interruption nobody waits long. */
+/** A person who pressed Ctrl-C does not wait long. */
 const PARTING_MS = 3000;
 
-/** Leaves nothing at the vault. What cannot be removed now expires there. */
+/** Deletes the upload at the vault. One that cannot be deleted now expires there. */
 export async function removeUpload({ client }: Session, { url, secret }: UploadAccess): Promise<void> {
-  // Of its own: an interruption has ended the session's requests.
-  const parting = new VaultClient(client.origin, secret, AbortSignal.timeout(PARTING_MS));
+  // A client of its own: an interruption has aborted the session's requests.
+  const parting = new VaultClient(client.origin, secret, AbortSignal.timeout(PARTING_MS), client.connections);
   const headers = { 'Tus-Resumable': '1.0.0' };
   await parting.request(url, { method: 'DELETE', headers }).catch(() => undefined);
 }

@@ -1,5 +1,5 @@
-import { showBytes, showDuration } from './amounts.ts';
-import { CommandFailed, Interrupted, unlessAborted } from './failures.ts';
+import { printable, showBytes, showDuration } from './amounts.ts';
+import { CommandFailed, IncompleteInput, Interrupted, PartialFailure, unlessAborted } from './failures.ts';
 import type { JobUpdate } from './job-updates.ts';
 import { Patience, waitFor } from './patience.ts';
 import type { PieceSize } from './piece-size.ts';
@@ -25,24 +25,32 @@ export interface PushOrder {
   readonly retryForSeconds: number;
   /** Does not go on with an upload of an earlier run, but removes it. */
   readonly fresh: boolean;
+  /** Stores an empty pipe too. */
+  readonly allowEmpty: boolean;
   pieces(): PieceSize;
 }
 
-/** What `GET /tus/{id}` tells. */
+export interface Pushed {
+  readonly receipt: Receipt;
+  /** What is wrong with the backup all the same: an archive that breaks off, files that a tar lacks. */
+  readonly flaw: CommandFailed | null;
+}
+
+/** What `GET /tus/{id}` returns. */
 interface UploadState {
   readonly phase: string;
   readonly job_id: string;
   readonly receipt: Receipt | null;
 }
 
-/** An upload that vanishes each time it was begun is not begun for ever. */
+/** An upload that vanishes each time is not started for ever. */
 const BEGINNINGS = 3;
 
 /**
- * Pushes one file or pipe, and gives its receipt once the vault has read back what it stored and that is what was sent.
- * A file that was begun before is resumed; one whose upload is no longer there is begun anew.
+ * Pushes one item. Resolves once the vault has read back what it stored and that is what was read here. A file whose
+ * upload was interrupted is resumed; if that upload is gone, a new one starts.
  */
-export async function pushUpload(order: PushOrder): Promise<Receipt> {
+export async function pushUpload(order: PushOrder): Promise<Pushed> {
   const { session, item } = order;
   const record = new PushRecord(order);
   const transfer = session.view.begin(item.name, item.size);
@@ -50,17 +58,34 @@ export async function pushUpload(order: PushOrder): Promise<Receipt> {
   for (let beginning = 1; ; beginning++) {
     const push = new Push(order, record, begun, transfer);
     try {
-      return await push.run();
+      const receipt = await push.run();
+      return { receipt, flaw: flawOf(item, receipt) };
     } catch (error) {
       if (!(error instanceof UploadGone)) throw await push.explained(error);
       await record.forget();
-      if (item.state === null)
-        throw new CommandFailed(`${error.message}\nA pipe cannot be read again: run its command anew.`);
+      if (item.state === null) throw new CommandFailed(`${error.message}\nA pipe cannot be read again. Run it again.`);
       if (beginning === BEGINNINGS) throw error;
-      session.view.note(`${item.name}: the upload begun before is gone; it is begun anew. ${error.message}`);
+      session.view.note(`${item.name}: the earlier upload is gone, so a new one starts. ${error.message}`);
       begun = null;
     }
   }
+}
+
+/** A few of many, so that a message stays readable. */
+const SHOWN_PROBLEMS = 20;
+
+function flawOf({ problems }: PushItem, { archive, backup_id }: Receipt): CommandFailed | null {
+  if (problems.length > 0) {
+    const more = problems.length > SHOWN_PROBLEMS ? [`and ${problems.length - SHOWN_PROBLEMS} more`] : [];
+    const lines = [...problems.slice(0, SHOWN_PROBLEMS), ...more].join('\n');
+    return new PartialFailure(`${lines}\n${backup_id} lacks these, or has them as they were in between.`);
+  }
+  if (!archive?.stopped) return null;
+  const { offset, reason } = archive.stopped;
+  return new IncompleteInput(
+    `The archive breaks off at byte ${offset} (${printable(reason)}). It is stored as ${backup_id}, as it was read. ` +
+      'If a program made it, that program failed.',
+  );
 }
 
 class Push {
@@ -85,7 +110,7 @@ class Push {
     const { session, item } = this.#order;
     const { content, reached, file } = item.open();
     const pieces = this.#order.pieces();
-    const source = new PieceSource(content, pieces);
+    const source = new PieceSource(content, pieces, session.limit);
     if (!this.#begun) await this.#checkReadable(source);
     this.#upload = await this.#send(source, pieces, reached);
     this.#allSent = true;
@@ -106,12 +131,12 @@ class Push {
     const isPipe = item.state === null;
     if (isPipe) this.#transfer.phase('waiting', null);
     const isEmpty = await unlessAborted(session.signal, source.isEmpty());
-    if (!isPipe || !isEmpty) return;
-    throw new CommandFailed('Nothing came through the pipe, so nothing was stored. Did its command fail?');
+    if (!isPipe || !isEmpty || this.#order.allowEmpty) return;
+    throw new IncompleteInput('The input is empty, so nothing was stored. If that is right, use --allow-empty.');
   }
 
   #send(source: PieceSource, pieces: PieceSize, reached: (sent: number) => number): Promise<UploadAccess> {
-    const { session, item, metadata, retryForSeconds } = this.#order;
+    const { session, item, metadata, retryForSeconds, allowEmpty } = this.#order;
     this.#transfer.phase('sending', item.size);
     return sendByTus({
       client: session.client,
@@ -119,8 +144,8 @@ class Push {
       pieces,
       patience: new Patience(retryForSeconds),
       signal: session.signal,
-      // A pipe that brings nothing is a command that failed; an empty file is one.
-      metadata: { filename: item.name, ...(item.size === 0 && { allow_empty: 'true' }), ...metadata },
+      // An empty pipe is a program that failed; an empty file is a file.
+      metadata: { filename: item.name, ...((item.size === 0 || allowEmpty) && { allow_empty: 'true' }), ...metadata },
       upload: this.#begun,
       onCreated: (upload) => {
         this.#upload = upload;
@@ -138,10 +163,10 @@ class Push {
   #tellResumed(offset: number, reached: number): void {
     const { session, item } = this.#order;
     const of = item.size === null ? '' : ` of ${showBytes(item.size)}`;
-    // A compression begins again, so what was sent of it says nothing about the file yet.
+    // A compression starts again, so the bytes sent say nothing about the file yet.
     const where = reached === offset ? `${showBytes(offset)}${of}` : `${showBytes(offset)} sent`;
     const age = (Date.now() - Date.parse(this.#begun?.begunAt ?? '')) / 1000;
-    session.view.note(`${item.name}: goes on at ${where}, begun ${showDuration(age)} ago`);
+    session.view.note(`${item.name}: resumes at ${where}, started ${showDuration(age)} ago`);
   }
 
   /** Waits until the vault has stored and read back what it got. */
@@ -158,7 +183,7 @@ class Push {
     }
   }
 
-  /** The upload tells its phase to whoever may send it; how far that is, the job tells those who may read. */
+  /** The upload shows its phase to its sender. Only the job, which needs a token that may read, shows the progress. */
   async #showPhase({ phase, job_id }: UploadState): Promise<void> {
     if (this.#jobIsSecret) return this.#transfer.phase(phase, null);
     try {
@@ -166,29 +191,33 @@ class Push {
       this.#transfer.phase(phase, job.phase === phase && job.total > 0 ? job.total : null);
       if (job.phase === phase) this.#transfer.at(job.current);
     } catch (error) {
-      // The receipt is what counts; and whether the vault can be reached, the next question tells.
+      // The receipt is what counts, and the next poll finds out whether the vault can be reached.
       this.#jobIsSecret = error instanceof VaultRefused && !isPassing(error);
       this.#transfer.phase(phase, null);
     }
   }
 
-  /** The vault hashes what it has stored, we what we have read: done is what is the same. */
+  /** The vault hashes what it stored, we hash what we read: only if both agree is it a backup, and else it is deleted. */
   async #compare(receipt: Receipt, sent: { bytes: number; sha256: string }): Promise<void> {
-    if (receipt.checksum !== sent.sha256 || receipt.file_size !== sent.bytes) {
-      throw new CommandFailed(
-        `What the vault stored as ${receipt.backup_id} is not what is here ` +
-          `(${receipt.file_size} bytes, SHA-256 ${receipt.checksum}; here ${sent.bytes} bytes, ${sent.sha256}). ` +
-          'Do not rely on it: remove it, and push anew.',
-      );
-    }
-    if (await this.#order.item.isUnchanged()) return;
+    if (receipt.checksum === sent.sha256 && receipt.file_size === sent.bytes) return;
+    const { session } = this.#order;
+    const isDeleted = await session.client.request(`/backup/${receipt.backup_id}`, { method: 'DELETE' }).then(
+      () => true,
+      () => false,
+    );
+    await this.#record.forget();
     throw new CommandFailed(
-      `The file changed while it was read, so ${receipt.backup_id} may hold a mixture. Push it anew.`,
+      `The vault stored other bytes than were read here (${receipt.file_size} bytes, SHA-256 ${receipt.checksum}; ` +
+        `here ${sent.bytes} bytes, ${sent.sha256}). ` +
+        (isDeleted
+          ? 'That backup was deleted. Push again.'
+          : `Do not use ${receipt.backup_id}: this token may not delete it. Delete it, and push again.`),
     );
   }
 
-  /** What is to be said of a failure: the same, and how to go on. What nobody can go on with is taken back. */
-  async explained(error: unknown): Promise<unknown> {
+  /** The failure with advice how to continue. An upload that no later run can resume is deleted. */
+  async explained(failure: unknown): Promise<unknown> {
+    const error = asInput(failure);
     const interrupted = error instanceof Interrupted ? error : null;
     if (!this.#upload) return interrupted?.because('Stopped before anything was sent.') ?? error;
     const mayGoOn = interrupted !== null || isPassing(error);
@@ -204,8 +233,18 @@ class Push {
 
   #howToGoOn({ url }: UploadAccess): string {
     if (!this.#allSent)
-      return `The same command again goes on after the ${showBytes(this.#sent)} or so that the vault has.`;
+      return `Run the same command again to resume after the ${showBytes(this.#sent)} or so that the vault has.`;
     const job = this.#order.metadata.job_id ?? new URL(url).pathname.split('/').at(-1);
-    return `All of it is sent, and the vault goes on alone: coldstream watch ${job}`;
+    return `All of it is sent, and the vault is storing it: coldstream watch ${job}`;
   }
+}
+
+/** Refusals of the vault that speak of the input. */
+const INPUT_CODES: readonly unknown[] = ['empty-upload', 'broken-archive'];
+
+function asInput(error: unknown): unknown {
+  if (!(error instanceof VaultRefused)) return error;
+  return INPUT_CODES.includes(error.code) || INPUT_CODES.includes(error.facts.reason)
+    ? new IncompleteInput(error.message, { cause: error })
+    : error;
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectories } from './make-directories.ts';
 
 /** An upload that another run may resume. */
 export interface OpenUpload {
@@ -9,7 +10,7 @@ export interface OpenUpload {
   /** The upload's own secret, good until the upload expires; empty where the vault gave none. */
   readonly secret: string;
   readonly begunAt: string;
-  /** Of the file that it was begun with; null: of a pipe, which nobody can go on with. */
+  /** Of the file that it was started with; null: of a pipe, which cannot be resumed. */
   readonly state: string | null;
   /** The process that sends it, or did. */
   readonly pid: number;
@@ -20,15 +21,21 @@ export interface OpenUpload {
 /** Nothing is resumed after it: the vault keeps no upload that long. */
 const OLDEST_MS = 7 * 24 * 3600 * 1000;
 
+/** Throws where the user has no home directory. */
+function defaultFolder(): string {
+  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local/state'), 'coldstream');
+}
+
 /**
- * Uploads that were begun, a file each, under a fingerprint of what was sent where. They hold secrets: the folder and
- * the files are the user's alone.
+ * Unfinished uploads, a file each, under a fingerprint of what was sent where. They hold secrets: the folder and the
+ * files are the user's alone. Only {@link keep} throws where the folder cannot be used: without it uploads cannot be
+ * resumed, but they can be made.
  */
 export class ResumeStore {
-  readonly #folder: string;
+  readonly #folderOf: () => string;
 
-  constructor(folder = join(process.env.XDG_STATE_HOME || join(homedir(), '.local/state'), 'coldstream')) {
-    this.#folder = folder;
+  constructor(folderOf = defaultFolder) {
+    this.#folderOf = folderOf;
   }
 
   /** null where there is none, or none that can be read. */
@@ -45,35 +52,54 @@ export class ResumeStore {
 
   /** At once or not at all: a run that is killed leaves no half of it. */
   async keep(fingerprint: string, upload: OpenUpload): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const folder = this.#folderOf();
+    await makeDirectories(folder, 0o700);
     // One that is there already may be open to others.
-    await chmod(this.#folder, 0o700);
+    await chmod(folder, 0o700);
     const unfinished = `${this.#path(fingerprint)}.${process.pid}`;
     await writeFile(unfinished, JSON.stringify(upload), { mode: 0o600 });
     await rename(unfinished, this.#path(fingerprint));
   }
 
   async forget(fingerprint: string): Promise<void> {
-    await rm(this.#path(fingerprint), { force: true });
+    await this.#remove(() => this.#path(fingerprint));
   }
 
   /** Removes what can no longer be resumed. */
   async purge(now = Date.now()): Promise<void> {
-    const names = await readdir(this.#folder).catch(() => []);
+    const { folder, names } = await this.#list();
     for (const name of names) {
-      const path = join(this.#folder, name);
+      const path = join(folder, name);
       const upload = name.endsWith('.json') ? await this.find(name.slice(0, -'.json'.length)) : null;
       const written = await stat(path).then(
         ({ mtimeMs }) => mtimeMs,
         () => now,
       );
       const isOver = upload ? Date.parse(upload.expiresAt) < now : written < now - OLDEST_MS;
-      if (isOver) await rm(path, { force: true });
+      if (isOver) await this.#remove(() => path);
+    }
+  }
+
+  async #list(): Promise<{ folder: string; names: string[] }> {
+    try {
+      const folder = this.#folderOf();
+      return { folder, names: await readdir(folder) };
+    } catch {
+      return { folder: '', names: [] };
+    }
+  }
+
+  /** What stays is removed once it has expired, or found to be gone at the vault. */
+  async #remove(pathOf: () => string): Promise<void> {
+    try {
+      await rm(pathOf(), { force: true });
+    } catch {
+      // A folder that can no longer be written.
     }
   }
 
   #path(fingerprint: string): string {
-    return join(this.#folder, `${fingerprint}.json`);
+    return join(this.#folderOf(), `${fingerprint}.json`);
   }
 }
 

@@ -1,11 +1,14 @@
 import { MultiBar, type SingleBar } from 'cli-progress';
 import { showBytes, showDuration } from './amounts.ts';
+import { print } from './output.ts';
 import { TransferRate } from './transfer-rate.ts';
 
 /** What a person sees of transfers, on standard error: standard output is for data. */
 export interface TransferView {
   /** A line of its own. */
   note(text: string): void;
+  /** Prints a result on standard output, also while transfers are shown. */
+  result(text: string): Promise<void>;
   /** `total` null: unknown. */
   begin(name: string, total: number | null, at?: number): Transfer;
   /** Before anything else is printed. May be called again. */
@@ -20,15 +23,16 @@ export interface Transfer {
   end(): void;
 }
 
-/** A bar on a terminal, a line now and then elsewhere, nothing if it shall be quiet. */
+/** A bar on a terminal. Elsewhere only notes: a log needs no progress. With `quiet` not even these. */
 export function transferView({ quiet }: { readonly quiet: boolean }): TransferView {
   if (quiet) return QUIET;
-  return process.stderr.isTTY ? new Bars() : new Lines();
+  return process.stderr.isTTY ? new Bars() : LINES;
 }
 
 const QUIET: TransferView = {
   note: () => undefined,
-  begin: () => ({ at: () => undefined, phase: () => undefined, end: () => undefined }),
+  result: print,
+  begin: () => SILENT,
   close: () => undefined,
 };
 
@@ -91,6 +95,12 @@ class Bars implements TransferView {
     else for (const line of text.split('\n')) this.#bars.log(`${line}\x1b[K\n`);
   }
 
+  /** Both outputs are one terminal: there the line goes above the bars, as a note does. */
+  async result(text: string): Promise<void> {
+    if (this.#open.size > 0 && process.stdout.isTTY) this.note(text.replace(/\n$/, ''));
+    else await print(text);
+  }
+
   begin(name: string, total: number | null, at = 0): Transfer {
     const shown = start(name, total, at);
     const bar = this.#bars.create(1, 0, shown);
@@ -128,34 +138,11 @@ function shortened(name: string): string {
   return characters.length <= NAME_CHARACTERS ? name : `…${characters.slice(1 - NAME_CHARACTERS).join('')}`;
 }
 
-/** Where nobody watches: enough to see in a log that it moves. */
-const LINE_EVERY_MS = 30_000;
+const SILENT: Transfer = { at: () => undefined, phase: () => undefined, end: () => undefined };
 
-class Lines implements TransferView {
-  note(text: string): void {
-    process.stderr.write(`${text}\n`);
-  }
-
-  begin(name: string, total: number | null, at = 0): Transfer {
-    const shown = start(name, total, at);
-    let printed = performance.now();
-    const print = () => {
-      printed = performance.now();
-      this.note(`${name}: ${shown.phase}, ${figures(shown)}`);
-    };
-    return {
-      at: (bytes) => {
-        move(shown, bytes);
-        if (performance.now() - printed >= LINE_EVERY_MS) print();
-      },
-      phase: (phase, all) => {
-        if (!changePhase(shown, phase, all)) return;
-        this.note(`${name}: ${phase}${all ? `, ${showBytes(all)}` : ''}`);
-        printed = performance.now();
-      },
-      end: () => undefined,
-    };
-  }
-
-  close(): void {}
-}
+const LINES: TransferView = {
+  note: (text) => void process.stderr.write(`${text}\n`),
+  result: print,
+  begin: () => SILENT,
+  close: () => undefined,
+};

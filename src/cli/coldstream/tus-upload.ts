@@ -6,8 +6,6 @@
  * No Upload-Checksum goes with the pieces: with one, a piece that is cut counts nothing, without one all of it that
  * arrived does. What arrived is compared at the end, by the SHA-256 of the whole.
  */
-import http from 'node:http';
-import https from 'node:https';
 import { DefaultHttpStack, type DetailedError, type HttpRequest, type HttpResponse, Upload } from 'tus-js-client';
 import { showBytes, showDuration } from './amounts.ts';
 import { CommandFailed } from './failures.ts';
@@ -66,24 +64,19 @@ export interface TusUploadOrder {
  */
 export async function sendByTus(order: TusUploadOrder): Promise<UploadAccess> {
   const { client, signal, patience } = order;
-  const secure = client.origin.startsWith('https:');
-  const agent = new (secure ? https : http).Agent({ keepAlive: true });
+  const { agent } = client.connections;
   const run = new Run(order, new DefaultHttpStack({ agent }));
-  try {
-    while (true) {
-      try {
-        return await run.attempt();
-      } catch (error) {
-        if (signal.aborted) throw signal.reason;
-        const again = await run.judge(error);
-        const waitMs = patience.nextWaitMs(again.leastWaitMs);
-        if (waitMs === null) throw again.failure;
-        order.note(`${again.failure.message} Trying again in ${showDuration(Math.max(1, waitMs / 1000))}.`);
-        await waitFor(waitMs, signal);
-      }
+  while (true) {
+    try {
+      return await run.attempt();
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      const again = await run.judge(error);
+      const waitMs = patience.nextWaitMs(again.leastWaitMs);
+      if (waitMs === null) throw again.failure;
+      order.note(`${again.failure.message} Trying again in ${showDuration(Math.max(1, waitMs / 1000))}.`);
+      await waitFor(waitMs, signal);
     }
-  } finally {
-    agent.destroy();
   }
 }
 
@@ -120,7 +113,7 @@ class Run {
       };
       const interrupt = () => stop(signal.reason);
       const watchdog = new Watchdog(STALL_MS, () =>
-        stop(new VaultUnreachable(client.origin, new Error(`nothing moved for ${STALL_MS / 1000} s`))),
+        stop(new VaultUnreachable(client, new Error(`nothing moved for ${STALL_MS / 1000} s`))),
       );
       const finish = () => {
         signal.removeEventListener('abort', interrupt);
@@ -161,7 +154,7 @@ class Run {
         onSuccess: () => {
           finish();
           if (this.#access) resolve(this.#access);
-          else reject(new CommandFailed('The vault made an upload without telling where.'));
+          else reject(new CommandFailed('The vault created an upload without an address.'));
         },
         onError: (error) => {
           finish();
@@ -196,7 +189,7 @@ class Run {
     const { origin, token } = this.#order.client;
     const location = new URL(response.getHeader('Location') ?? '', `${origin}/tus`);
     if (location.origin !== origin) {
-      throw new CommandFailed(`The vault sends uploads to ${location.origin}, which is not asked for a credential.`);
+      throw new CommandFailed(`The vault sends uploads to ${location.origin}. The token goes to ${origin} only.`);
     }
     const expires = Date.parse(response.getHeader('Upload-Expires') ?? '');
     return {
@@ -221,7 +214,7 @@ class Run {
     if (!request && !(error instanceof VaultUnreachable)) throw error;
     this.#pieceFailed();
     const isUnreachable = error instanceof VaultUnreachable;
-    return { failure: isUnreachable ? error : new VaultUnreachable(this.#order.client.origin, causingError ?? error) };
+    return { failure: isUnreachable ? error : new VaultUnreachable(this.#order.client, causingError ?? error) };
   }
 
   #judgeAnswer(refusal: VaultRefused): TryAgain {
@@ -229,9 +222,11 @@ class Run {
     const { status, code } = refusal;
     // In this run a failed upload is the end; of an earlier run it is only none to go on with.
     if (code === 'upload-failed' && !this.#unproven) throw refusal;
+    // The upload was ended on purpose: a new upload would undo that, and two of one job would supersede each other for ever.
+    if ((code === 'upload-cancelled' || code === 'job-superseded') && !this.#unproven) throw refusal;
     if (this.#access && (status === 404 || status === 410)) throw new UploadGone(refusal.message);
     if (code === 'upload-superseded') {
-      throw new UploadTakenOver('Another push goes on with this upload, so this one stops.');
+      throw new UploadTakenOver('Another push continues this upload, so this one stops.');
     }
     // HEAD tells where it really is.
     if (code === 'offset-mismatch') return { failure: refusal };
@@ -239,7 +234,9 @@ class Run {
     if (status === 413 && code === '' && pieces.wasTooLarge()) {
       const most = showBytes(pieces.bytes);
       return {
-        failure: new CommandFailed(`${client.origin} takes no request so large; from now on they have ${most}.`),
+        failure: new CommandFailed(
+          `${client.origin} rejected the request as too large; continuing with ${most} at a time.`,
+        ),
       };
     }
     if (!refusal.isPassing) throw refusal;

@@ -1,31 +1,46 @@
+import { fetch, type Response } from 'undici';
 import { printable } from './amounts.ts';
-import { CommandFailed } from './failures.ts';
+import { type Connections, connectionsTo } from './connections.ts';
+import { CommandFailed, StoredDataDamaged, systemFailure } from './failures.ts';
 import { Patience, waitFor } from './patience.ts';
+import { plainWords } from './plain-words.ts';
+
+const DAMAGE_EXIT_CODE = new StoredDataDamaged('').exitCode;
 
 /** The vault answered, and not as was asked for (RFC 9457: docs, Errors). */
 export class VaultRefused extends CommandFailed {
   override readonly name = 'VaultRefused';
+  override readonly exitCode: number;
   readonly status: number;
   /** The vault's word for it; empty where something in between answered. */
   readonly code: string;
   /** From Retry-After; 0 without one. */
   readonly waitMs: number;
-  /** Of an upload that failed: the code of why. */
-  readonly reason: string;
+  /** What the vault adds to its sentence: fields that depend on the code. */
+  readonly facts: Readonly<Record<string, unknown>>;
 
   constructor(status: number, body: string, retryAfter: string | null | undefined = null) {
-    const problem = problemIn(body);
-    const code = problem.code ?? '';
-    super(`${problem.detail ?? foreignWords(body)} (${[status, code].filter(Boolean).join(' ')})${hint(status)}`);
+    const facts = problemIn(body);
+    const code = textOf(facts.code) ?? '';
+    const detail = textOf(facts.detail);
+    const words = detail === undefined ? foreignWords(body) : plainWords(code, detail);
+    super(`${words} (${code || status})${hint(status)}`);
     this.status = status;
     this.code = code;
-    this.reason = problem.reason ?? '';
+    this.facts = facts;
+    this.exitCode = this.isDamage ? DAMAGE_EXIT_CODE : 1;
     this.waitMs = (Number(retryAfter) || 0) * 1000;
   }
 
   /** Whether the same request may go through a little later. */
   get isPassing(): boolean {
+    if (this.isDamage) return false;
     return this.isBusy || this.status >= 500 || [408, 423, 425, 429].includes(this.status);
+  }
+
+  /** Whether the bytes that the vault stored are damaged or gone. */
+  get isDamage(): boolean {
+    return this.code === 'stored-data-corrupt' || this.code === 'stored-data-lost';
   }
 
   /**
@@ -43,8 +58,13 @@ export class VaultUnreachable extends CommandFailed {
   /** Whether another try can help. */
   readonly isPassing: boolean;
 
-  constructor(origin: string, cause: unknown, { isPassing = true }: { readonly isPassing?: boolean } = {}) {
-    super(`${origin} cannot be reached: ${connectionFailure(cause)}`, { cause });
+  constructor(
+    { origin, proxy = null }: { readonly origin: string; readonly proxy?: string | null },
+    cause: unknown,
+    { isPassing = true }: { readonly isPassing?: boolean } = {},
+  ) {
+    const way = proxy === null ? '' : ` through the proxy ${proxy}`;
+    super(`${origin} cannot be reached${way}: ${connectionFailure(cause)}`, { cause });
     this.isPassing = isPassing;
   }
 }
@@ -105,8 +125,11 @@ function deepestCause(error: unknown): unknown {
   return error;
 }
 
+/** Why, for the end of a sentence. */
 export function causeOf(error: unknown): string {
   const cause = deepestCause(error);
+  const system = systemFailure(cause);
+  if (system) return system.replace(/\.$/, '');
   return cause instanceof Error ? printable(cause.message || cause.name) : String(cause);
 }
 
@@ -150,14 +173,17 @@ function isWrongAddress(error: unknown): boolean {
   return code === 'ENOTFOUND' || /^(CERT_HAS|ERR_TLS)/.test(code) || CERTIFICATE.test(code) || NOT_TLS.test(code);
 }
 
-function problemIn(body: string): { code?: string; detail?: string; reason?: string } {
+function problemIn(body: string): Record<string, unknown> {
   try {
-    const problem = JSON.parse(body) as Record<string, unknown>;
-    const text = (name: string) => (typeof problem[name] === 'string' ? { [name]: printable(problem[name]) } : {});
-    return { ...text('code'), ...text('detail'), ...text('reason') };
+    const problem: unknown = JSON.parse(body);
+    return typeof problem === 'object' && problem !== null ? { ...problem } : {};
   } catch {
     return {};
   }
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? printable(value) : undefined;
 }
 
 /** Something between here and the vault has answered: in a page, or in a line that may be shown. */
@@ -167,7 +193,9 @@ function foreignWords(body: string): string {
 }
 
 function hint(status: number): string {
-  return status === 401 ? '\nThe token comes from COLDSTREAM_TOKEN, --token-file or --token.' : '';
+  if (status === 401) return '\nThe token comes from COLDSTREAM_TOKEN, --token-file, --token or the config file.';
+  if (status === 407) return '\nThe proxy needs credentials: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT';
+  return '';
 }
 
 export interface VaultRequest {
@@ -177,6 +205,8 @@ export interface VaultRequest {
   readonly json?: unknown;
   /** Instead of the token. */
   readonly bearer?: string;
+  /** The answer comes only when the work is done, however long that takes. */
+  readonly isLong?: boolean;
 }
 
 /** How long every command waits for a busy vault, in seconds; push and pull have patience of their own beyond it. */
@@ -185,24 +215,31 @@ const BUSY_PATIENCE_SECONDS = 60;
 /** An answer's headers must have come by then; a body may take as long as it moves. */
 const HEADERS_MS = 60_000;
 
-/** The vault's API over Node's own fetch. */
+/** The vault's HTTP interface. */
 export class VaultClient {
   /** `https://vault.example.org` */
   readonly origin: string;
   readonly token: string;
+  readonly connections: Connections;
   readonly #signal: AbortSignal;
   /** Whether anything has answered at this address. */
   #wasReached = false;
 
-  constructor(origin: string, token: string, signal: AbortSignal) {
+  constructor(origin: string, token: string, signal: AbortSignal, connections = connectionsTo(origin)) {
     this.origin = origin;
     this.token = token;
+    this.connections = connections;
     this.#signal = signal;
   }
 
+  /** For messages; null: the vault is reached directly. */
+  get proxy(): string | null {
+    return this.connections.proxy;
+  }
+
   /**
-   * Resolves with any 2xx answer of a vault. A busy vault is asked again after its Retry-After, for up to a minute. Throws {@link VaultRefused}, {@link VaultUnreachable}, {@link NotAVault}, and
-   * the signal's reason once it is aborted.
+   * Resolves with any 2xx answer of a vault. A busy vault is asked again after its Retry-After, for up to a minute.
+   * Throws {@link VaultRefused}, {@link VaultUnreachable}, {@link NotAVault}, and the signal's reason once it is aborted.
    */
   async request(path: string, request: VaultRequest = {}): Promise<Response> {
     const patience = new Patience(BUSY_PATIENCE_SECONDS);
@@ -217,13 +254,16 @@ export class VaultClient {
     }
   }
 
-  async #once(path: string, { method = 'GET', headers = {}, json, bearer }: VaultRequest): Promise<Response> {
+  async #once(path: string, request: VaultRequest): Promise<Response> {
+    const { method = 'GET', headers = {}, json, bearer, isLong = false } = request;
     const credential = bearer ?? this.token;
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new Error(`no answer within ${HEADERS_MS / 1000} s`)), HEADERS_MS);
+    const tooLate = () => late.abort(new Error(`no answer within ${HEADERS_MS / 1000} s`));
+    const timer = isLong ? undefined : setTimeout(tooLate, HEADERS_MS);
     try {
       const response = await fetch(new URL(path, this.origin), {
         method,
+        dispatcher: this.connections.fetching,
         redirect: 'manual',
         headers: {
           ...(credential === '' ? {} : { authorization: `Bearer ${credential}` }),
@@ -247,7 +287,7 @@ export class VaultClient {
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
       if (error instanceof CommandFailed) throw error;
-      throw new VaultUnreachable(this.origin, error, { isPassing: this.#wasReached || !isWrongAddress(error) });
+      throw new VaultUnreachable(this, error, { isPassing: this.#wasReached || !isWrongAddress(error) });
     } finally {
       clearTimeout(timer);
     }
@@ -259,7 +299,7 @@ export class VaultClient {
       return (await response.json()) as T;
     } catch (error) {
       if (error instanceof SyntaxError) throw new NotAVault(this.origin, contentOf(response));
-      throw new VaultUnreachable(this.origin, error);
+      throw new VaultUnreachable(this, error);
     }
   }
 }
@@ -279,16 +319,45 @@ function contentOf({ headers }: Response): string {
   return type === '' ? 'something else' : type;
 }
 
-/** What a backup's receipt tells (docs: Backup); of an upload it has a `message` too. */
+/** Where stored bytes are damaged; null: not in a frame, unknown. */
+export interface Damage {
+  readonly found_at: string;
+  readonly reason: string;
+  readonly frame: number | null;
+  readonly offset: number | null;
+}
+
+/** A receipt (docs: Backup). Of an upload it has a `message` too. */
 export interface Receipt {
   readonly backup_id: string;
   readonly job_id: string;
+  /** The path that the backup is named by; vaults before names of several segments send `filename` only. */
+  readonly name?: string;
   readonly filename: string;
+  readonly content_type: string;
   readonly file_size: number;
   readonly checksum: string;
   readonly stored_size: number;
-  readonly compression: { readonly codec: string; readonly level?: number };
-  readonly encryption: { readonly format: string } | null;
+  readonly stored_checksum?: string;
+  readonly compression: {
+    readonly codec: string;
+    readonly level?: number | null;
+    readonly frames?: number;
+    /** `client`: frames of the sender, of any length. */
+    readonly engine?: string;
+  };
+  readonly encryption: { readonly format: string; readonly by: string; readonly recipients: readonly string[] } | null;
+  readonly archive: {
+    readonly members: number;
+    readonly stopped: { readonly offset: number; readonly reason: string } | null;
+  } | null;
   readonly created_at: string;
+  readonly expires_at?: string | null;
+  readonly verified_at: string | null;
+  readonly damage: Damage | null;
   readonly download_url: string;
+}
+
+export function nameOf({ name, filename }: Pick<Receipt, 'name' | 'filename'>): string {
+  return name ?? filename;
 }

@@ -1,5 +1,5 @@
-import { printable } from './amounts.ts';
-import { CommandFailed } from './failures.ts';
+import { printable, showDuration } from './amounts.ts';
+import { CommandFailed, TimedOut } from './failures.ts';
 import { isEnd, type JobUpdate, jobUpdates } from './job-updates.ts';
 import { print, printJson } from './output.ts';
 import { Patience, waitFor } from './patience.ts';
@@ -9,15 +9,28 @@ import { isPassing } from './vault-client.ts';
 
 export interface WatchOptions {
   readonly retryFor: number;
+  /** Seconds until it gives up, also on a job that has not started. */
+  readonly timeout?: number;
 }
 
-/** Shows a job until it ends, also one that is still to come. Throws CommandFailed with the job's own words if it failed. */
-export async function watch(session: Session, jobId: string, { retryFor }: WatchOptions): Promise<void> {
-  const end = await lastUpdate(session, jobId, retryFor, session.view.begin(jobId, null));
-  session.view.close();
-  if (end.phase === 'failed') throw new CommandFailed(`The job failed: ${printable(end.detail ?? '')} (${end.code})`);
-  if (end.phase === 'cancelled') throw new CommandFailed(`The job was cancelled: ${printable(end.message)}`);
-  if (!session.json && end.backup_id) await print(`${end.backup_id}\n`);
+/**
+ * Shows a job until it ends, also one that has not started. Throws CommandFailed with the reason of a job that failed, and
+ * TimedOut.
+ */
+export async function watch(session: Session, jobId: string, { retryFor, timeout }: WatchOptions): Promise<void> {
+  const late = new AbortController();
+  const timedOut = () => late.abort(new TimedOut(`The job has not ended within ${showDuration(timeout ?? 0)}.`));
+  const timer = timeout === undefined ? undefined : setTimeout(timedOut, timeout * 1000);
+  try {
+    const signal = AbortSignal.any([session.signal, late.signal]);
+    const end = await lastUpdate({ ...session, signal }, jobId, retryFor, session.view.begin(jobId, null));
+    session.view.close();
+    if (end.phase === 'failed') throw new CommandFailed(`The job failed: ${printable(end.detail ?? '')} (${end.code})`);
+    if (end.phase === 'cancelled') throw new CommandFailed(`The job was cancelled: ${printable(end.message)}`);
+    if (!session.json && !session.quiet && end.backup_id) await print(`${end.backup_id}\n`);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Over as many connections as it takes. */
@@ -33,6 +46,7 @@ async function lastUpdate(session: Session, jobId: string, retryFor: number, tra
         if (isEnd(update)) return update;
       }
     } catch (error) {
+      if (session.signal.aborted) throw session.signal.reason;
       const waitMs = isPassing(error) ? patience.nextWaitMs() : null;
       if (waitMs === null) throw error;
       session.view.note(`${(error as Error).message} Trying again.`);
