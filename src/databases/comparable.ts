@@ -3,27 +3,18 @@
  * affinity of a column converts what is stored in it, its collation compares it).
  */
 import type { RowValue } from './row-values.ts';
+import type { Affinity } from './table.ts';
 
-export type Affinity = 'integer' | 'text' | 'blob' | 'real' | 'numeric';
-
-/** Section 3.1. In a STRICT table ANY converts nothing. */
-export function affinityOf(type: string, strict: boolean): Affinity {
-  if (strict && /^any$/i.test(type)) return 'blob';
-  if (/int/i.test(type)) return 'integer';
-  if (/char|clob|text/i.test(type)) return 'text';
-  if (type === '' || /blob/i.test(type)) return 'blob';
-  return /real|floa|doub/i.test(type) ? 'real' : 'numeric';
-}
-
-const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
-const INTEGER = /^\s*[-+]?\d+\s*$/;
+const NUMBER = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?$/i;
+const INTEGER = /^[-+]?\d+$/;
 
 /** Returns the value as a column of that affinity holds it. */
 export function stored(value: RowValue, affinity: Affinity): RowValue {
   if (value.kind === 'null' || value.kind === 'blob' || affinity === 'blob') return value;
   if (affinity === 'text') return value.kind === 'text' ? value : { kind: 'text', text: numberText(value.text) };
-  if (value.kind !== 'text' || !NUMBER.test(value.text)) return value;
-  return { kind: INTEGER.test(value.text) ? 'integer' : 'real', text: value.text.trim() };
+  const text = value.text.trim();
+  if (value.kind !== 'text' || !NUMBER.test(text)) return value;
+  return { kind: INTEGER.test(text) ? 'integer' : 'real', text };
 }
 
 /** Returns null for NULL, which equals nothing. */
@@ -38,7 +29,14 @@ export function comparable(value: RowValue, collation: string): string | null {
 
 function folded(text: string, collation: string): string {
   if (collation === 'nocase') return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
-  return collation === 'rtrim' ? text.replace(/ +$/, '') : text;
+  return collation === 'rtrim' ? withoutEndBlanks(text) : text;
+}
+
+/** A regular expression would take quadratic time for text of many blanks. */
+function withoutEndBlanks(text: string): string {
+  let end = text.length;
+  while (text[end - 1] === ' ') end -= 1;
+  return text.slice(0, end);
 }
 
 /** As SQLite converts a number; a real one has a point. */

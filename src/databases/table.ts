@@ -5,7 +5,18 @@
 import { VaultError } from '../shared/errors.ts';
 import { D1_SQL_BYTES } from '../shared/limits.ts';
 import { shownName } from '../shared/shown-name.ts';
-import { type Affinity, affinityOf } from './comparable.ts';
+
+/** What a column converts values to ("Datatypes In SQLite", section 3). */
+export type Affinity = 'integer' | 'text' | 'blob' | 'real' | 'numeric';
+
+/** Section 3.1 of the same page. In a STRICT table ANY converts nothing. */
+function affinityOf(type: string, strict: boolean): Affinity {
+  if (strict && /^any$/i.test(type)) return 'blob';
+  if (/int/i.test(type)) return 'integer';
+  if (/char|clob|text/i.test(type)) return 'text';
+  if (type === '' || /blob/i.test(type)) return 'blob';
+  return /real|floa|doub/i.test(type) ? 'real' : 'numeric';
+}
 
 export interface Column {
   readonly name: string;

@@ -80,7 +80,8 @@ export function treeItem(roots: readonly string[], options: ItemOptions): PushIt
  * upwards, the last segment only: a machine's folders are no part of a backup's name.
  */
 function nameFor(path: string): string {
-  const plain = normalize(path).replace(/\/+$/, '');
+  const normal = normalize(path);
+  const plain = normal.endsWith('/') ? normal.slice(0, -1) : normal;
   if (isAbsolute(path) || plain === '' || plain === '.' || plain.startsWith('..'))
     return basename(resolve(path)) || 'root';
   return plain;
