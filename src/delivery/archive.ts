@@ -135,7 +135,10 @@ const SLASH = utf8('/');
 /** The path as it was asked for, and as the archive may have it: a leading "/" or "./" is forgiven, on either side. */
 function spellings(path: Uint8Array): Uint8Array[] {
   const plain = withoutLead(path);
-  return plain.length === 0 ? [path] : [path, plain, concat([HERE, plain]), concat([SLASH, plain])];
+  if (plain.length === 0) return [path];
+  const usual = [path, plain, concat([HERE, plain]), concat([SLASH, plain])];
+  // An archive of "./." may repeat what the request has already.
+  return plain.length === path.length ? usual : [...usual, concat([HERE, path])];
 }
 
 /**
