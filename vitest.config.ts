@@ -81,16 +81,13 @@ function inNode(name: string, include: string[], more: Record<string, unknown> =
   return { test: { name, include, environment: 'node', testTimeout: 120_000, hookTimeout: 120_000, ...more } };
 }
 
-/** Their moments and leases are kept only while the other tests do not take the processor: they run after all others. */
-const AFTER_OTHERS = ['test/e2e/{killed-runtime,tus-chaos}.test.ts'];
-/** Measures an isolate at rest, so it runs by itself. */
-const ALONE = ['test/e2e/memory.test.ts'];
+/** Their moments and leases are kept, and an isolate rests, only while no other test takes the processor. */
+const ALONE = ['test/e2e/{killed-runtime,memory,tus-chaos}.test.ts'];
 
 const endToEnd = clientsAreThere()
   ? [
-      inNode('e2e', ['test/e2e/**/*.test.ts'], { exclude: [...AFTER_OTHERS, ...ALONE] }),
-      inNode('e2e-after', AFTER_OTHERS, { sequence: { groupOrder: 1 } }),
-      inNode('e2e-alone', ALONE, { sequence: { groupOrder: 2 } }),
+      inNode('e2e', ['test/e2e/**/*.test.ts'], { exclude: ALONE }),
+      inNode('e2e-alone', ALONE, { fileParallelism: false, sequence: { groupOrder: 1 } }),
     ]
   : [];
 
