@@ -115,7 +115,7 @@ export async function stepOverExtended(reader: ByteReader, bytes: number): Promi
   if (!(await reader.skip(bytes))) throw new BrokenTar('the archive ends within an extended header');
 }
 
-/** What is held of a value. A longer one says no more: such a map is refused when the member is read, a path is cut. */
+/** Bytes of a value that are kept. A longer sparse map is rejected when the member is read; a longer path is cut. */
 function usedBytesOf(key: string): number {
   if (key === 'GNU.sparse.map') return SPARSE_MAP_BYTES + 1;
   return KNOWN.has(key) || key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes' ? TAR_PATH_BYTES : 0;
@@ -123,7 +123,7 @@ function usedBytesOf(key: string): number {
 
 interface RecordHead {
   readonly key: string;
-  /** Of the whole record. */
+  /** Length of the whole record. */
   readonly length: number;
   readonly valueAt: number;
 }

@@ -126,7 +126,7 @@ async function readRecords(reader: ByteReader, bytes: number, take: TakeRecord):
   reader.consume(paddedBytes(bytes));
 }
 
-/** Reads a long name or link up to a NUL. Of one that is longer than a path may be, the beginning. */
+/** Reads a long name or link up to a NUL. One that is longer than a path may be is cut. */
 async function readName(reader: ByteReader, bytes: number): Promise<Uint8Array> {
   const wanted = Math.min(bytes, TAR_PATH_BYTES);
   await fillExtended(reader, wanted);

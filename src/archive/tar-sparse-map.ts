@@ -80,7 +80,7 @@ function addOldEntries(bytes: Uint8Array, entries: number, pairs: number[]): voi
   }
 }
 
-/** Returns the size with the holes. Where none is readable it is `heldBytes`, what the archive holds, as in GNU tar. */
+/** Returns the size with the holes. If no size is readable, the size is `heldBytes`, the bytes in the archive, as in GNU tar. */
 export function realSizeOf({ oldSparse }: TarHeader, lookUp: PaxLookUp, heldBytes: number): number {
   const inPax = lookUp('GNU.sparse.realsize') ?? lookUp('GNU.sparse.size') ?? lookUp('SCHILY.realsize');
   const size = inPax || !oldSparse ? paxInteger(inPax ?? new Uint8Array()) : numberField(oldSparse, OLD_REAL_SIZE);

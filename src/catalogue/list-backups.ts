@@ -16,7 +16,7 @@ import { cursorOf, InvalidCursor, isUlid, placeIn, textIn } from './pages.ts';
 export interface BackupQuery {
   /** Only versions of exactly this name. Not together with `prefix` or `delimiter`. */
   readonly name?: string | undefined;
-  /** What the name begins with, letter by letter; no wildcards. Empty or absent: all. */
+  /** A string prefix of the name, without wildcards. Empty or absent: all backups. */
   readonly prefix?: string | undefined;
   /** Folds names that have one behind the prefix into `prefixes`; the page is then in the order of names. */
   readonly delimiter?: '/' | undefined;
@@ -35,7 +35,7 @@ export interface BackupPage {
   readonly backups: Backup[];
   /** With a delimiter: folded names, each up to and with the delimiter. */
   readonly prefixes: string[];
-  /** Where the next page begins, or null where this is the last one. A page that is not full may have a next one. */
+  /** Cursor of the next page; null on the last page. A page with fewer items than `limit` may have a next one. */
   readonly cursor: string | null;
 }
 
@@ -199,7 +199,7 @@ function firstTextAbove(prefix: string): string | null {
   return null;
 }
 
-/** Where a page in the order of names begins: behind an item, or within its versions. */
+/** The start of a page in the order of names: behind an item, or within its versions. */
 interface ItemPlace {
   readonly item: string;
   /** The last version that is done with; null: the whole item is. */

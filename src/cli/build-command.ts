@@ -25,7 +25,7 @@ await build({
   target: 'node20',
   format: 'cjs',
   banner: { js: '#!/usr/bin/env node' },
-  // Of ws, and only where they are installed.
+  // Optional native addons of ws, which works without them.
   external: ['bufferutil', 'utf-8-validate'],
   logLevel: 'warning',
 });

@@ -49,7 +49,7 @@ function failed(error: unknown): number {
   return error instanceof CommandFailed ? error.exitCode : 1;
 }
 
-// What happens outside of a command's own promise ends it with a sentence too.
+// An error outside of the command's promise also ends the process with a sentence, not with a stack.
 process.on('uncaughtException', (error) => process.exit(failed(error)));
 // A terminal that is gone takes no more remarks; the exit code says the rest.
 process.stderr.on('error', () => undefined);
